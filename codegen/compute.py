@@ -1,0 +1,86 @@
+"""Index notation: what a kernel computes at each point of its index space, before anyone says how.
+
+    for each point of `axes`:
+        r1 = op over r1.axes where r1.where: r1.value        each of `reductions`
+        v  = e                                               each of `lets`, in order
+        b[e, ...] = e                                        each of `stores`
+
+`axes` are in the physical order of the main output, outermost first, so the last axis is the one
+with unit stride. A reduction's axes may have bounds that depend on the point: this is how padding
+costs nothing. The schedules of `kernels/` turn a Computation into loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .expr import Buffer, Const, Expr, Var, lift
+from .loops import Store
+
+REDUCE_OPS = ("sum", "prod", "max", "min", "argmax")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A loop axis: iterations lo <= var < hi, never more than `extent` of them."""
+
+    name: str
+    extent: int
+    lo: Expr
+    hi: Expr
+
+    @property
+    def var(self) -> Var:
+        return Var(self.name)
+
+    @property
+    def is_full(self) -> bool:
+        return isinstance(self.lo, Const) and isinstance(self.hi, Const)
+
+
+def axis(name: str, extent: int, lo: object = 0, hi: object | None = None) -> Axis:
+    return Axis(name, extent, lift(lo, "i64"), lift(extent if hi is None else hi, "i64"))
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """What an op's `body` returns when it reduces: `op` over `axes` of `value`, where `where` holds.
+
+    "argmax" gives the position (dtype i64, row-major over the axes) of the first maximum; NaN counts
+    as the maximum. "max" and "min" propagate NaN."""
+
+    op: str
+    axes: tuple[Axis, ...]
+    value: Expr
+    where: Expr | None = None
+
+    @property
+    def dtype(self) -> str:
+        return "i64" if self.op == "argmax" else self.value.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A Reduce with the variable that holds its result."""
+
+    var: Var
+    reduce: Reduce
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """One kernel in index notation; `params` in the order in which the caller passes buffers."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    reductions: tuple[Reduction, ...]
+    lets: tuple[tuple[Var, Expr], ...]
+    stores: tuple[Store, ...]
+    params: tuple[Buffer, ...]
+
+    @property
+    def points(self) -> int:
+        n = 1
+        for a in self.axes:
+            n *= a.extent
+        return n

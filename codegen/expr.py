@@ -1,0 +1,435 @@
+"""Scalar expressions of the loop language.
+
+Grammar (e: expression, T: a dtype name of `dtypes`):
+
+    e ::= constant | variable
+        | op(e)                      op in UNARY
+        | e op e                     op in BINARY
+        | select(e, e, e)            evaluates only the side that it takes
+        | fma(e, e, e)               a * b + c, rounded once
+        | cast(e, T) | bitcast(e, T)
+        | buffer[e, ...]             one index a dimension
+
+Expressions are frozen. The constructors below fold constants and neutral elements of *integer*
+arithmetic, because indices are full of them; floating point is left exactly as written.
+There is no vector type: a loop of kind "vector" (see `loops`) runs its body for all lanes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .dtypes import is_float
+
+UNARY = ("neg", "abs", "not", "sqrt", "floor", "exp", "log", "tanh")
+ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "and", "or", "xor", "shl", "shr")
+COMPARE = ("lt", "le", "eq", "ne")
+BINARY = ARITHMETIC + COMPARE
+
+
+class Expr:
+    """Base of all expressions; arithmetic operators build expressions."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> str:
+        raise NotImplementedError
+
+    def __add__(self, other: object) -> Expr:
+        return binary("add", self, other)
+
+    def __radd__(self, other: object) -> Expr:
+        return binary("add", lift(other, self.dtype), self)
+
+    def __sub__(self, other: object) -> Expr:
+        return binary("sub", self, other)
+
+    def __rsub__(self, other: object) -> Expr:
+        return binary("sub", lift(other, self.dtype), self)
+
+    def __mul__(self, other: object) -> Expr:
+        return binary("mul", self, other)
+
+    def __rmul__(self, other: object) -> Expr:
+        return binary("mul", lift(other, self.dtype), self)
+
+    def __truediv__(self, other: object) -> Expr:
+        return binary("div", self, other)
+
+    def __rtruediv__(self, other: object) -> Expr:
+        return binary("div", lift(other, self.dtype), self)
+
+    def __floordiv__(self, other: object) -> Expr:
+        return binary("floordiv", self, other)
+
+    def __mod__(self, other: object) -> Expr:
+        return binary("mod", self, other)
+
+    def __and__(self, other: object) -> Expr:
+        return binary("and", self, other)
+
+    def __or__(self, other: object) -> Expr:
+        return binary("or", self, other)
+
+    def __xor__(self, other: object) -> Expr:
+        return binary("xor", self, other)
+
+    def __lshift__(self, other: object) -> Expr:
+        return binary("shl", self, other)
+
+    def __rshift__(self, other: object) -> Expr:
+        return binary("shr", self, other)
+
+    def __neg__(self) -> Expr:
+        return unary("neg", self)
+
+    def __lt__(self, other: object) -> Expr:
+        return binary("lt", self, other)
+
+    def __le__(self, other: object) -> Expr:
+        return binary("le", self, other)
+
+    def __gt__(self, other: object) -> Expr:
+        return binary("lt", lift(other, self.dtype), self)
+
+    def __ge__(self, other: object) -> Expr:
+        return binary("le", lift(other, self.dtype), self)
+
+
+@dataclass(frozen=True, slots=True)
+class Const(Expr):
+    value: bool | int | float
+    type: str
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Var(Expr):
+    """A loop index (i64) or a name bound by `let`."""
+
+    name: str
+    type: str = "i64"
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Expr):
+    op: str
+    a: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.a.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Expr):
+    op: str
+    a: Expr
+    b: Expr
+
+    @property
+    def dtype(self) -> str:
+        return "bool" if self.op in COMPARE else self.a.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Expr):
+    cond: Expr
+    a: Expr
+    b: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.a.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Fma(Expr):
+    a: Expr
+    b: Expr
+    c: Expr
+
+    @property
+    def dtype(self) -> str:
+        return self.c.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Expr):
+    """Conversion by value; float to int truncates toward zero, anything to bool compares with 0."""
+
+    a: Expr
+    type: str
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Bitcast(Expr):
+    """The same bits as another dtype of the same size."""
+
+    a: Expr
+    type: str
+
+    @property
+    def dtype(self) -> str:
+        return self.type
+
+
+SPACES = ("global", "shared", "local", "register")
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A dense row-major array. Spaces: "global" (kernel parameters), "shared" (one a GPU block),
+    "local" (memory of one thread), "register" (one thread; every index must be a constant once
+    unrolled and vector loops are expanded)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    space: str = "global"
+
+    @property
+    def size(self) -> int:
+        n = 1
+        for extent in self.shape:
+            n *= extent
+        return n
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """In elements."""
+        strides, step = [], 1
+        for extent in reversed(self.shape):
+            strides.append(step)
+            step *= extent
+        return tuple(reversed(strides))
+
+    def __getitem__(self, index: object) -> Load:
+        items = index if isinstance(index, tuple) else (index,)
+        return Load(self, tuple(lift(i, "i64") for i in items))
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Expr):
+    buffer: Buffer
+    index: tuple[Expr, ...]
+
+    @property
+    def dtype(self) -> str:
+        return self.buffer.dtype
+
+
+# ---------------------------------------------------------------------------------- constructors
+
+
+def lift(value: object, dtype: str) -> Expr:
+    """A Python number as a constant of `dtype`; expressions pass through."""
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, bool) or dtype == "bool":
+        return Const(bool(value), dtype)
+    if isinstance(value, (int, float)):
+        return Const(float(value) if is_float(dtype) else int(value), dtype)
+    raise TypeError(f"cannot make a {dtype} expression of {value!r}")
+
+
+def const(value: bool | int | float, dtype: str) -> Expr:
+    return lift(value, dtype)
+
+
+_INT_FOLD: dict[str, Callable[[int, int], int | bool]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "floordiv": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "min": min,
+    "max": max,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+}
+
+
+def binary(op: str, a: object, b: object) -> Expr:
+    """`a op b`, folded where the operands are integers or booleans."""
+    if not isinstance(a, Expr):
+        assert isinstance(b, Expr)
+        a = lift(a, b.dtype)
+    b = lift(b, a.dtype)
+    if a.dtype != b.dtype:
+        raise TypeError(f"{op}: operands of different dtypes, {a.dtype} and {b.dtype}")
+    if a.dtype == "bool":
+        return _fold_bool(op, a, b)
+    if is_float(a.dtype):
+        return Binary(op, a, b)
+    return _fold_int(op, a, b)
+
+
+def _fold_bool(op: str, a: Expr, b: Expr) -> Expr:
+    for x, y in ((a, b), (b, a)):
+        if isinstance(x, Const) and op == "and":
+            return y if x.value else x
+        if isinstance(x, Const) and op == "or":
+            return x if x.value else y
+    return Binary(op, a, b)
+
+
+def _fold_int(op: str, a: Expr, b: Expr) -> Expr:
+    if isinstance(a, Const) and isinstance(b, Const) and op in _INT_FOLD:
+        if not (op in ("floordiv", "mod") and b.value == 0):
+            value = _INT_FOLD[op](int(a.value), int(b.value))
+            return Const(value, "bool" if op in COMPARE else a.dtype)
+    if isinstance(b, Const):
+        v = b.value
+        if (op in ("add", "sub") and v == 0) or (op in ("mul", "floordiv") and v == 1):
+            return a
+        if (op == "mul" and v == 0) or (op == "mod" and v == 1):
+            return Const(0, a.dtype)
+        if op in ("add", "sub") and isinstance(a, Binary) and a.op == "add" and isinstance(a.b, Const):
+            total = int(a.b.value) + (int(v) if op == "add" else -int(v))
+            return binary("add", a.a, Const(total, a.dtype))  # (x + c) + d -> x + (c + d)
+        if op == "sub":
+            return Binary("add", a, Const(-int(v), a.dtype))
+    if isinstance(a, Const):
+        if op == "add":
+            return binary("add", b, a)
+        if op == "mul":
+            return binary("mul", b, a)
+    return Binary(op, a, b)
+
+
+def unary(op: str, a: Expr) -> Expr:
+    if op == "neg" and isinstance(a, Const) and not is_float(a.dtype):
+        return Const(-a.value, a.dtype)
+    if op == "not" and isinstance(a, Const):
+        return Const(not a.value, "bool")
+    return Unary(op, a)
+
+
+def eq(a: Expr, b: object) -> Expr:
+    """`a == b` (Python's own == compares expressions as objects)."""
+    return binary("eq", a, b)
+
+
+def ne(a: Expr, b: object) -> Expr:
+    return binary("ne", a, b)
+
+
+def minimum(a: Expr, b: object) -> Expr:
+    return binary("min", a, b)
+
+
+def maximum(a: Expr, b: object) -> Expr:
+    return binary("max", a, b)
+
+
+def select(cond: Expr, a: object, b: object) -> Expr:
+    if not isinstance(a, Expr):
+        assert isinstance(b, Expr)
+        a = lift(a, b.dtype)
+    b = lift(b, a.dtype)
+    if isinstance(cond, Const):
+        return a if cond.value else b
+    return Select(cond, a, b)
+
+
+def cast(a: Expr, dtype: str) -> Expr:
+    if a.dtype == dtype:
+        return a
+    if isinstance(a, Const) and not is_float(a.dtype):
+        return lift(a.value, dtype)
+    return Cast(a, dtype)
+
+
+# ------------------------------------------------------------------------------------- traversal
+
+
+def children(e: Expr) -> tuple[Expr, ...]:
+    match e:
+        case Const() | Var():
+            return ()
+        case Unary(_, a) | Cast(a, _) | Bitcast(a, _):
+            return (a,)
+        case Binary(_, a, b):
+            return (a, b)
+        case Select(a, b, c) | Fma(a, b, c):
+            return (a, b, c)
+        case Load(_, index):
+            return index
+    raise TypeError(f"not an expression: {e!r}")
+
+
+def with_children(e: Expr, new: tuple[Expr, ...]) -> Expr:
+    """`e` rebuilt over other operands, through the folding constructors."""
+    match e:
+        case Const() | Var():
+            return e
+        case Unary(op, _):
+            return unary(op, new[0])
+        case Cast(_, t):
+            return cast(new[0], t)
+        case Bitcast(_, t):
+            return Bitcast(new[0], t)
+        case Binary(op, _, _):
+            return binary(op, *new)
+        case Select():
+            return select(*new)
+        case Fma():
+            return Fma(*new)
+        case Load(buffer, _):
+            return Load(buffer, new)
+    raise TypeError(f"not an expression: {e!r}")
+
+
+def transform(e: Expr, leaf: Callable[[Expr], Expr | None], memo: dict[int, Expr] | None = None) -> Expr:
+    """`e` with every subexpression for which `leaf` answers replaced by its answer, outermost first.
+    Shared subexpressions are visited once and stay shared."""
+    memo = {} if memo is None else memo
+    if id(e) in memo:
+        return memo[id(e)]
+    new = leaf(e)
+    if new is None:
+        old = children(e)
+        args = tuple(transform(c, leaf, memo) for c in old)
+        new = e if all(x is y for x, y in zip(args, old, strict=True)) else with_children(e, args)
+    memo[id(e)] = new
+    return new
+
+
+def substitute(e: Expr, values: dict[str, Expr]) -> Expr:
+    """`e` with variables replaced by name."""
+    return transform(e, lambda x: values.get(x.name) if isinstance(x, Var) else None)
+
+
+def walk(e: Expr) -> Iterator[Expr]:
+    """Every distinct subexpression once, operands first."""
+    seen: set[int] = set()
+
+    def visit(x: Expr) -> Iterator[Expr]:
+        if id(x) in seen:
+            return
+        seen.add(id(x))
+        for c in children(x):
+            yield from visit(c)
+        yield x
+
+    return visit(e)
+
+
+def variables(e: Expr) -> set[str]:
+    return {x.name for x in walk(e) if isinstance(x, Var)}

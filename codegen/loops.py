@@ -1,0 +1,165 @@
+"""The loop IR: one small structured language that every target understands.
+
+Grammar (e: expression of `expr`; b: buffer):
+
+    kernel ::= name(parameters: buffers) statements
+    s ::= for var in kind(e, e): statements     kind in KINDS, step 1
+        | var = e                               a let: visible to the end of its block
+        | b[e, ...] = e                         store
+        | if e: statements [else: statements]
+        | b = space(dtype, extents)             allocation: lives to the end of its block
+        | barrier()                             all threads of a GPU block meet here
+
+Loop kinds:
+
+    serial      one iteration after another
+    parallel    iterations are independent; divided among the CPU's threads (outermost only)
+    vector      iterations run in lockstep as the lanes of SIMD registers; constant extent, innermost
+    unrolled    expanded when emitted; constant extent
+    grid        iterations are GPU blocks (outermost only)
+    thread      iterations are the threads of a block; may contain barriers in uniform control flow
+
+A vector or thread loop reads, statement by statement, as "all lanes do this, then all lanes do
+the next". The languages of the targets differ in which kinds they take: `verify` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from .expr import Buffer, Expr, Load, Var, lift, transform, walk
+
+KINDS = ("serial", "parallel", "vector", "unrolled", "grid", "thread")
+
+
+class Stmt:
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class For(Stmt):
+    var: Var
+    start: Expr
+    stop: Expr
+    kind: str
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Let(Stmt):
+    var: Var
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Stmt):
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class If(Stmt):
+    cond: Expr
+    then: tuple[Stmt, ...]
+    orelse: tuple[Stmt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Alloc(Stmt):
+    buffer: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier(Stmt):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel: parameters are global buffers, in the order in which a caller passes them."""
+
+    name: str
+    params: tuple[Buffer, ...]
+    body: tuple[Stmt, ...]
+
+
+# ------------------------------------------------------------------------------ building blocks
+
+
+def loop(kind: str, var: Var | str, start: object, stop: object, *body: Stmt) -> For:
+    v = Var(var) if isinstance(var, str) else var
+    return For(v, lift(start, "i64"), lift(stop, "i64"), kind, tuple(body))
+
+
+def store(buffer: Buffer, index: tuple[object, ...], value: object) -> Store:
+    return Store(buffer, tuple(lift(i, "i64") for i in index), lift(value, buffer.dtype))
+
+
+# ------------------------------------------------------------------------------------- traversal
+
+
+def bodies(s: Stmt) -> tuple[tuple[Stmt, ...], ...]:
+    """The blocks inside a statement."""
+    match s:
+        case For(body=body):
+            return (body,)
+        case If(then=then, orelse=orelse):
+            return (then, orelse)
+    return ()
+
+
+def expressions(s: Stmt) -> tuple[Expr, ...]:
+    """The expressions a statement itself evaluates (not those of its blocks)."""
+    match s:
+        case For(start=a, stop=b):
+            return (a, b)
+        case Let(value=v):
+            return (v,)
+        case Store(index=index, value=v):
+            return (*index, v)
+        case If(cond=c):
+            return (c,)
+    return ()
+
+
+def statements(block: tuple[Stmt, ...]) -> Iterator[Stmt]:
+    """Every statement of a block, outer before inner."""
+    for s in block:
+        yield s
+        for b in bodies(s):
+            yield from statements(b)
+
+
+def map_expressions(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
+    """`s` with `f` applied to every expression in it, blocks included."""
+    match s:
+        case For(start=a, stop=b, body=body):
+            return replace(s, start=f(a), stop=f(b), body=tuple(map_expressions(x, f) for x in body))
+        case Let(value=v):
+            return replace(s, value=f(v))
+        case Store(index=index, value=v):
+            return replace(s, index=tuple(f(i) for i in index), value=f(v))
+        case If(cond=c, then=then, orelse=orelse):
+            return If(f(c), tuple(map_expressions(x, f) for x in then), tuple(map_expressions(x, f) for x in orelse))
+    return s
+
+
+def substitute_block(block: tuple[Stmt, ...], values: dict[str, Expr]) -> tuple[Stmt, ...]:
+    """A block with variables replaced by name."""
+
+    def f(e: Expr) -> Expr:
+        return transform(e, lambda x: values.get(x.name) if isinstance(x, Var) else None)
+
+    return tuple(map_expressions(s, f) for s in block)
+
+
+def loaded(s: Stmt) -> set[Buffer]:
+    """Buffers read by a statement or its blocks."""
+    return {x.buffer for t in statements((s,)) for e in expressions(t) for x in walk(e) if isinstance(x, Load)}
+
+
+def stored(s: Stmt) -> set[Buffer]:
+    """Buffers written by a statement or its blocks."""
+    return {t.buffer for t in statements((s,)) if isinstance(t, Store)}

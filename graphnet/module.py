@@ -1,0 +1,57 @@
+"""What the passes hand to each other: a graph, and what has been decided about it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .node import Graph, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One choice a pass made, for `explain()`: about which node, what, why, and what was refused."""
+
+    pass_name: str
+    node: Node
+    choice: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What compilation aims at. `target` is "cpu" (vector lanes matter) or "gpu" (they do not)."""
+
+    target: str = "cpu"
+    lanes: int = 16  # float32 lanes of the widest vector register
+    sizes: tuple[tuple[str, int], ...] = ()  # named dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One kernel: an anchor, the nodes computed at the same index after it, and what it stores.
+
+    `members` are all nodes computed in this kernel, inputs first, inlined producers included."""
+
+    outputs: tuple[Node, ...]
+    anchor: Node | None
+    members: tuple[Node, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The state of compilation. Fields beyond `graph` are filled by the pass of the same name."""
+
+    graph: Graph
+    settings: Settings = Settings()
+    layouts: dict[Node, tuple[int, ...]] = field(default_factory=dict)  # physical order of the axes
+    groups: tuple[Group, ...] = ()
+    plan: Any = None  # memory.Plan
+    decisions: tuple[Decision, ...] = ()
+
+    def with_graph(self, graph: Graph) -> Module:
+        return replace(self, graph=graph)
+
+    def decided(self, *decisions: Decision) -> Module:
+        return replace(self, decisions=self.decisions + decisions)
