@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import lenet as _lenet
-from . import mlp as _mlp
 from .lenet import lenet
 from .mlp import mlp
 from .model import Model, classifier
 
+IMAGE = (1, 28, 28)  # of MNIST, and of the enlarged digits
+
 MODELS: dict[str, Callable[[], Model]] = {
-    "lenet": lambda: classifier("lenet", lenet, _lenet.IMAGE),
-    "mlp": lambda: classifier("mlp", mlp, _mlp.IMAGE),
+    "lenet": lambda: classifier("lenet", lenet, IMAGE),
+    "mlp": lambda: classifier("mlp", mlp, IMAGE),
 }
 
 __all__ = ["MODELS", "Model", "classifier", "lenet", "mlp"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import graphnet as gn
 from graphnet.node import Node
 
-IMAGE = (1, 28, 28)
-
 
 def mlp(x: Node) -> tuple[Node, dict[str, Node]]:
     """Logits (N, 10) of images x (N, 1, 28, 28), and the parameters by name."""

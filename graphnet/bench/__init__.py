@@ -1,0 +1,1 @@
+"""Timing against other frameworks, in one interleaved run: see `harness`. Peers need the extra [bench]."""
