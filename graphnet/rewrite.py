@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from .errors import GraphnetError, VerifyError
+from .module import Decision
 from .node import Constant, Graph, Node, apply, constant, make_graph
 from .op import OPS
 from .site import derived
@@ -315,6 +316,11 @@ class Firing:
     old: Node
     new: Node
     by: str
+
+
+def decisions(pass_name: str, firings: Iterable[Firing]) -> tuple[Decision, ...]:
+    """The firings as `explain()` shows them."""
+    return tuple(Decision(pass_name, f.new, f.by, f"replaces {f.old.op.name}") for f in firings)
 
 
 def rewrite(graph: Graph, *steps: Step, growth: int = 64) -> tuple[Graph, list[Firing]]:

@@ -84,9 +84,10 @@ def _training(work: Workload, layout: str) -> Step:
     x, y = _inputs(work, layout)
     held = [params, state if work.optimizer == "adam" else ()]
 
-    def once() -> None:
+    def once() -> float:
         held[0], held[1], loss = run(held[0], held[1], x, y)
-        jax.block_until_ready((held, loss))
+        jax.block_until_ready(held)
+        return float(loss)
 
     return once
 
