@@ -1,0 +1,62 @@
+"""The GPU schedule of a Computation: one of three, chosen by a small model of where the time goes.
+
+    thread_a_point    maps; short reductions; many points
+    block_a_point     few points, long reductions: a tree in shared memory
+    tiled             sums of products: matrix product through shared-memory tiles
+
+The result depends only on the computation, never on a measurement, and no schedule uses atomics: a
+kernel gives the same bits in every run.
+"""
+
+from __future__ import annotations
+
+from ..compute import Computation
+from ..loops import Kernel
+from .gpu_common import size
+from .gpu_contract import Contraction, analyse, blocks, choose_tile, steps, tiled
+from .gpu_reduce import block_a_point, thread_a_point
+
+# Rough figures of an A100 or H100, in seconds and bytes a second. They only rank schedules.
+_STEP = 0.4e-6  # one k step of a tile: a load from memory, two barriers, 16 fmas deep
+_CHAIN = 0.03e-6  # one iteration of a serial loop, most of it waiting for a load
+_L2 = 3e12
+_SMS = 128
+_RESIDENT = _SMS * 1024  # threads that run at once
+
+
+def schedule(c: Computation) -> Kernel:
+    """The GPU loops of `c`: grid > shared allocations > threads."""
+    if not c.reductions:
+        return thread_a_point(c)
+    product = analyse(c)
+    choices = [(_block_time(c), 1, block_a_point), (_thread_time(c), 0, thread_a_point)]
+    seconds, _, make = min(choices, key=lambda x: x[:2])
+    if product is not None and _tile_time(product) <= seconds:
+        return tiled(c, product, choose_tile(product))
+    return make(c)
+
+
+def _tile_time(x: Contraction) -> float:
+    tile = choose_tile(x)
+    waves = max(1.0, blocks(x, tile) / _SMS)
+    # Half of a step waits and overlaps with other blocks; the other half multiplies.
+    busy = 0.25 + 0.75 * (tile.m * tile.n * tile.k) / (64 * 64 * 16)
+    return _STEP * steps(x, tile) * max(1.0, waves * busy)
+
+
+def _elements(c: Computation) -> int:
+    return sum(size(r.reduce.axes) for r in c.reductions)
+
+
+def _bytes(c: Computation) -> float:
+    """Traffic without reuse between points: two factors an element."""
+    return 8.0 * c.points * _elements(c)
+
+
+def _block_time(c: Computation) -> float:
+    per_point = 1.5e-6 + _CHAIN * _elements(c) / 256  # the tree, then each thread's chain
+    return max(per_point * max(1.0, c.points / (8 * _SMS)), _bytes(c) / _L2)
+
+
+def _thread_time(c: Computation) -> float:
+    return max(_CHAIN * _elements(c) * max(1.0, c.points / _RESIDENT), _bytes(c) / _L2)
