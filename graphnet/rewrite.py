@@ -10,9 +10,10 @@ Grammar, in Python's syntax:
         | op(p, ..., attribute=a)   a node of that op; every attribute must be named on the left
     a ::= name                      any value; the same name again must be the same value
         | literal                   that value
-        | function(a, ...)          on the right and in `when`: a function of FUNCTIONS
+        | function(a, ...)          on the right and in `when`: a function of FUNCTIONS, of nodes too
 
-Operands of commutative ops match in either order. A number on the right is a scalar of the root's dtype.
+Operands of commutative ops match in either order. A number on the right is a scalar of the root's dtype;
+where it is the whole right side, it is spread over the root's shape.
 A rule fires only where the replacement has the type of what it replaces: `add(x, 0) -> x` leaves
 `x + zeros` alone where the zeros broadcast x to a larger shape, and `reshape(x, shape=s) -> x` says all
 there is to say about reshapes that do nothing.
@@ -33,7 +34,7 @@ from .node import Constant, Graph, Node, apply, constant, make_graph
 from .op import OPS
 from .site import derived
 
-COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or"})
+COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "eq", "ne", "logical_and", "logical_or"})
 
 # Ops that rearrange or repeat elements: a constant seen through them is still all one number.
 _TRANSPARENT = frozenset({"broadcast_to", "reshape", "transpose"})
@@ -41,6 +42,10 @@ _TRANSPARENT = frozenset({"broadcast_to", "reshape", "transpose"})
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "compose": lambda a, b: tuple(a[i] for i in b),  # the axes of a transpose by a, then by b
     "is_identity": lambda a: tuple(a) == tuple(range(len(a))),
+    "is_single": lambda axes: len(axes) == 1,
+    "only": lambda axes: axes[0],
+    "may_be_positive": lambda x: not (x.op.name == "neg" and x.inputs[0].op.name == "abs"),
+    "is_integer": lambda x: not x.type.is_float and x.dtype != "bool",
 }
 
 
@@ -263,7 +268,7 @@ def build(pattern: Pattern | Literal, bound: Bindings, dtype: str) -> Node:
             node: Node = bound[name]
             return node
         case Number(value):
-            return constant(value, dtype)
+            return constant(value, "bool" if isinstance(value, bool) else dtype)
         case Call(name, args, attributes):
             op = OPS[name](**{k: attribute(a, bound) for k, a in attributes})
             return apply(op, *(build(a, bound, dtype) for a in args))
@@ -277,6 +282,8 @@ def rewritten(rule: Compiled, node: Node) -> Node | None:
             continue
         with derived(node.sites):
             new = build(rule.right, bound, node.dtype)
+            if isinstance(rule.right, Number) and node.shape:
+                new = apply(OPS["broadcast_to"](shape=node.shape), new)
         if new.type == node.type and new is not node:
             return new
     return None
