@@ -1,0 +1,466 @@
+"""Ops that move elements without arithmetic: one output point from one input point, or a constant."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codegen.dtypes import FROM_NUMPY
+from codegen.expr import Const, Expr, const, lift, select
+from codegen.expr import cast as cast_expr
+from codegen.expr import eq as eq_expr
+
+from ..errors import DTypeError, GraphnetError, ShapeError
+from ..node import Node, apply
+from ..op import Op, Operand, Sample
+from ..types import Extent, Shape, Type, check_dtype, extent, normalise_axes
+from .broadcast import reshape
+
+
+def _all(conditions: Sequence[Expr]) -> Expr:
+    result: Expr = Const(True, "bool")
+    for c in conditions:
+        result = result & c
+    return result
+
+
+# ---------------------------------------------------------------------------------------- transpose
+
+
+@dataclass(frozen=True)
+class Transpose(Op):
+    """Axis a of the output is axis perm[a] of the input. numpy.transpose."""
+
+    name = "transpose"
+    kind = "move"
+    perm: tuple[int, ...]
+
+    def infer(self, x: Type) -> Type:
+        if sorted(self.perm) != list(range(x.rank)):
+            raise ShapeError(f"{self.perm} is not a permutation of the {x.rank} axes of {x}")
+        return x.with_shape(tuple(x.shape[a] for a in self.perm))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(x.transpose(self.perm))
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
+        return x(*(index[a] for a in self.inverse))
+
+    @property
+    def inverse(self) -> tuple[int, ...]:
+        return tuple(self.perm.index(a) for a in range(len(self.perm)))
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (apply(Transpose(self.inverse), cotangent),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((1, 0)), ((3, 4),))
+        yield Sample(cls((2, 0, 1)), ((2, 3, 4),))
+
+
+def transpose(x: Node, perm: Iterable[int] | None = None) -> Node:
+    """`x` with its axes permuted, reversed by default."""
+    order = tuple(range(x.rank))[::-1] if perm is None else tuple(a + x.rank if a < 0 else a for a in perm)
+    return x if order == tuple(range(x.rank)) else apply(Transpose(order), x)
+
+
+# -------------------------------------------------------------------------------------- slice, pad
+
+
+@dataclass(frozen=True)
+class Slice(Op):
+    """x[starts : stops : steps] along every axis; a stop of None is the end. Steps are positive."""
+
+    name = "slice"
+    kind = "move"
+    starts: Shape
+    stops: tuple[Extent | None, ...]
+    steps: tuple[int, ...]
+
+    def infer(self, x: Type) -> Type:
+        if not len(self.starts) == len(self.stops) == len(self.steps) == x.rank:
+            raise ShapeError(f"slice needs a start, a stop and a step for each of the {x.rank} axes of {x}")
+        shape = []
+        for a, (start, end, step, e) in enumerate(zip(self.starts, self.stops, self.steps, x.shape, strict=True)):
+            stop = e if end is None else end
+            if step < 1:
+                raise ShapeError(f"step {step} on axis {a}; steps are >= 1")
+            for low, high in ((0, start), (start, stop), (stop, e)):
+                if isinstance(low, int) and isinstance(high, int) and low > high:
+                    raise ShapeError(f"slice {start}:{stop} is outside of the {e} elements of axis {a} of {x}")
+            shape.append((stop - start + step - 1) // step)
+        return x.with_shape(tuple(shape))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        keys = (builtins.slice(*k) for k in zip(self.starts, self.stops, self.steps, strict=True))
+        return np.ascontiguousarray(x[tuple(keys)])
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
+        return x(*(i * step + int(s) for i, s, step in zip(index, self.starts, self.steps, strict=True)))  # type: ignore[arg-type]
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        high = []
+        for e, n, start, step in zip(node.inputs[0].shape, node.shape, self.starts, self.steps, strict=True):
+            high.append(e - start if n == 0 else e - start - (n - 1) * step - 1)
+        return (apply(Pad(self.starts, tuple(high), tuple(s - 1 for s in self.steps)), cotangent),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((1, 0), (3, None), (1, 2)), ((4, 5),))
+        yield Sample(cls((0, 1), (0, 3), (1, 1)), ((4, 5),))
+        yield Sample(cls((1,), (None,), (3,)), ((9,),))
+
+
+def slice(
+    x: Node, starts: Sequence[Extent], stops: Sequence[Extent | None], steps: Sequence[int] | None = None
+) -> Node:
+    """x[starts : stops : steps] with non-negative starts and stops; a stop of None is the end."""
+    ends = tuple(None if stop == e else stop for stop, e in zip(stops, x.shape, strict=True))
+    op = Slice(tuple(starts), ends, tuple(steps) if steps is not None else (1,) * x.rank)
+    trivial = all(s == 0 for s in op.starts) and all(s is None for s in ends) and all(s == 1 for s in op.steps)
+    return x if trivial else apply(op, x)
+
+
+@dataclass(frozen=True)
+class Pad(Op):
+    """`value` around `x` (low before, high after, interior between elements) on every axis:
+    extent n becomes low + (n - 1) * (interior + 1) + 1 + high. The transpose of Slice. lax.pad."""
+
+    name = "pad"
+    kind = "move"
+    low: Shape
+    high: Shape
+    interior: tuple[int, ...]
+    value: int | float = 0
+
+    def infer(self, x: Type) -> Type:
+        if not len(self.low) == len(self.high) == len(self.interior) == x.rank:
+            raise ShapeError(f"pad needs low, high and interior for each of the {x.rank} axes of {x}")
+        if any(isinstance(p, int) and p < 0 for p in (*self.low, *self.high, *self.interior)):
+            raise ShapeError(f"paddings are >= 0, not low={self.low}, high={self.high}, interior={self.interior}")
+        return x.with_shape(self._padded(x.shape))
+
+    def _padded(self, shape: Shape) -> Shape:
+        return tuple(lo + s + hi for lo, s, hi in zip(self.low, self._spans(shape), self.high, strict=True))
+
+    def _spans(self, shape: Shape) -> list[Extent]:
+        return [0 if e == 0 else (e - 1) * (i + 1) + 1 for e, i in zip(shape, self.interior, strict=True)]
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        out = np.full(self._padded(x.shape), self.value, dtype=x.dtype)  # type: ignore[arg-type]
+        each = zip(self.low, self._spans(x.shape), self.interior, strict=True)
+        out[tuple(builtins.slice(lo, lo + s, i + 1) for lo, s, i in each)] = x  # type: ignore[operator]
+        return out
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
+        inside, source = [], []
+        spans = self._spans(x.shape)
+        for i, lo, hi, gap, span in zip(index, self.low, self.high, self.interior, spans, strict=True):
+            j = i - int(lo)  # type: ignore[arg-type]
+            if lo:
+                inside.append(lift(0, "i64") <= j)
+            if hi:
+                inside.append(j < span)
+            if gap:
+                inside.append(eq_expr(j % (gap + 1), 0))
+            source.append(j // (gap + 1))
+        if any(e == 0 for e in x.shape):
+            return const(self.value, x.dtype)
+        return select(_all(inside), x(*source), self.value)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        spans = self._spans(node.inputs[0].shape)
+        stops = tuple(lo + s for lo, s in zip(self.low, spans, strict=True))
+        return (slice(cotangent, self.low, stops, tuple(i + 1 for i in self.interior)),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((1, 0), (0, 2), (0, 0)), ((2, 3),))
+        yield Sample(cls((1, 0), (2, 1), (2, 1), 1.5), ((2, 3),))
+        yield Sample(cls((2,), (1,), (0,), 7), ((3,),), dtypes=("int32",), low=0, high=5, differentiable=False)
+
+
+def pad(x: Node, padding: int | Sequence[int | tuple[int, int]], value: float = 0) -> Node:
+    """`value` around `x`: one number for all sides, or for each axis a number or (before, after)."""
+    each = [padding] * x.rank if isinstance(padding, int) else list(padding)
+    if len(each) != x.rank:
+        raise ShapeError(f"pad: {len(each)} paddings for the {x.rank} axes of {x!r}")
+    pairs = [(p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in each]
+    op = Pad(tuple(lo for lo, _ in pairs), tuple(hi for _, hi in pairs), (0,) * x.rank, value)
+    return x if not any(lo or hi for lo, hi in pairs) else apply(op, x)
+
+
+# -------------------------------------------------------------------------------- concatenate, flip
+
+
+@dataclass(frozen=True)
+class Concatenate(Op):
+    """The inputs one after another along `axis`. numpy.concatenate."""
+
+    name = "concatenate"
+    kind = "move"
+    axis: int
+
+    def infer(self, *inputs: Type) -> Type:
+        if not inputs:
+            raise ShapeError("concatenate needs at least one input")
+        first = inputs[0]
+        if not 0 <= self.axis < first.rank:
+            raise ShapeError(f"axis {self.axis} is out of range for {first}")
+        total: Extent = 0
+        for t in inputs:
+            if t.dtype != first.dtype:
+                raise DTypeError(f"operands of different dtypes, {first.dtype} and {t.dtype}; convert with gn.cast")
+            if t.rank != first.rank or any(t.shape[a] != e for a, e in enumerate(first.shape) if a != self.axis):
+                raise ShapeError(f"{first} and {t} differ off axis {self.axis}")
+            total = total + t.shape[self.axis]
+        return first.with_shape((*first.shape[: self.axis], total, *first.shape[self.axis + 1 :]))
+
+    def evaluate(self, *inputs: np.ndarray) -> np.ndarray:
+        return np.concatenate(inputs, axis=self.axis)
+
+    def body(self, index: tuple[Expr, ...], *inputs: Operand) -> Expr:
+        offsets = np.cumsum([0, *(x.shape[self.axis] for x in inputs)]).tolist()
+
+        def part(x: Operand, offset: int) -> Expr:
+            return x(*(i - offset if a == self.axis else i for a, i in enumerate(index)))
+
+        result = part(inputs[-1], offsets[-2])
+        for x, offset, end in reversed(list(zip(inputs[:-1], offsets[:-2], offsets[1:-1], strict=True))):
+            result = select(index[self.axis] < end, part(x, offset), result)
+        return result
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        parts = []
+        offset: Extent = 0
+        for x in node.inputs:
+            starts = tuple(offset if a == self.axis else 0 for a in range(node.rank))
+            offset = offset + x.shape[self.axis]
+            stops = tuple(offset if a == self.axis else e for a, e in enumerate(node.shape))
+            parts.append(slice(cotangent, starts, stops))
+        return parts
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(0), ((2, 3), (1, 3)))
+        yield Sample(cls(1), ((2, 3), (2, 1), (2, 2)))
+
+
+def concatenate(xs: Sequence[Node], axis: int = 0) -> Node:
+    """The nodes of a list one after another along `axis`."""
+    nodes = list(xs)
+    if not nodes:
+        raise ShapeError("concatenate needs at least one node")
+    (a,) = normalise_axes(axis, nodes[0].rank)
+    return nodes[0] if len(nodes) == 1 else apply(Concatenate(a), *nodes)
+
+
+@dataclass(frozen=True)
+class Flip(Op):
+    """The order of elements reversed along some axes. numpy.flip."""
+
+    name = "flip"
+    kind = "move"
+    axes: tuple[int, ...]
+
+    def infer(self, x: Type) -> Type:
+        normalise_axes(self.axes, x.rank)
+        return x
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.flip(x, self.axes).copy()
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
+        return x(*((x.shape[a] - 1) - i if a in self.axes else i for a, i in enumerate(index)))
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (apply(self, cotangent),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((1,)), ((2, 3),))
+        yield Sample(cls((0, 2)), ((2, 3, 4),))
+
+
+def flip(x: Node, axis: int | tuple[int, ...] | None = None) -> Node:
+    """`x` reversed along `axis` (all axes by default)."""
+    axes = normalise_axes(axis, x.rank)
+    return apply(Flip(axes), x) if axes else x
+
+
+# ------------------------------------------------------------------------------------ one_hot, iota
+
+
+@dataclass(frozen=True)
+class OneHot(Op):
+    """labels (...) of integers -> (..., classes): 1 at the label, else 0; all 0 for a label that is not
+    a class."""
+
+    name = "one_hot"
+    kind = "move"
+    classes: int
+    dtype: str = "float32"
+
+    def infer(self, labels: Type) -> Type:
+        if labels.is_float or labels.dtype == "bool":
+            raise DTypeError(f"labels must be integers such as int32, not {labels.dtype}")
+        if not isinstance(self.classes, int) or self.classes < 1:
+            raise ShapeError(f"classes must be an integer >= 1, not {self.classes!r}")
+        return Type(check_dtype(self.dtype), (*labels.shape, self.classes))
+
+    def evaluate(self, labels: np.ndarray) -> np.ndarray:
+        return (labels[..., None] == np.arange(self.classes)).astype(self.dtype)
+
+    def body(self, index: tuple[Expr, ...], labels: Operand) -> Expr:
+        hit = eq_expr(cast_expr(labels(*index[:-1]), "i64"), index[-1])
+        dtype = FROM_NUMPY[self.dtype]
+        return select(hit, const(1, dtype), const(0, dtype))
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (None,)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(4), ((3, 2),), dtypes=("int32",), low=-1, high=6, differentiable=False)
+
+
+def one_hot(labels: Node, classes: int, dtype: str = "float32") -> Node:
+    """Integer labels (...) -> (..., classes), 1 at the label, else 0."""
+    return apply(OneHot(classes, dtype), labels)
+
+
+@dataclass(frozen=True)
+class Iota(Op):
+    """The numbers of the positions along one axis, from 0."""
+
+    name = "iota"
+    kind = "elementwise"
+    shape: Shape
+    axis: int = 0
+    dtype: str = "int32"
+
+    def infer(self) -> Type:
+        if not 0 <= self.axis < len(self.shape):
+            raise ShapeError(f"axis {self.axis} is out of range for shape {self.shape}")
+        if self.dtype == "bool":
+            raise DTypeError("positions cannot be bools")
+        return Type(check_dtype(self.dtype), self.shape)
+
+    def evaluate(self) -> np.ndarray:
+        return np.indices(self.shape)[self.axis].astype(self.dtype)  # type: ignore[arg-type]
+
+    def body(self, index: tuple[Expr, ...]) -> Expr:
+        return cast_expr(index[self.axis], FROM_NUMPY[self.dtype])
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((3, 4), 1), (), differentiable=False)
+        yield Sample(cls((5,), 0, "float32"), (), differentiable=False)
+
+
+def arange(n: Extent | str, dtype: str = "int32") -> Node:
+    """0, 1, ... n - 1."""
+    return apply(Iota((extent(n),), 0, dtype))
+
+
+# ------------------------------------------------------------------------------ shapes and indexing
+
+
+def flatten(x: Node, start: int = 1) -> Node:
+    """All axes from `start` on as one."""
+    return reshape(x, (*x.shape[:start], -1))
+
+
+def expand_dims(x: Node, axis: int) -> Node:
+    """A new axis of extent 1 at `axis`."""
+    (a,) = normalise_axes(axis, x.rank + 1)
+    return reshape(x, (*x.shape[:a], 1, *x.shape[a:]))
+
+
+def squeeze(x: Node, axis: int | tuple[int, ...]) -> Node:
+    """Without the axes `axis`, which must have extent 1."""
+    axes = normalise_axes(axis, x.rank)
+    for a in axes:
+        if x.shape[a] != 1:
+            raise ShapeError(f"squeeze: axis {a} of {x!r} has extent {x.shape[a]}, not 1")
+    return reshape(x, tuple(e for a, e in enumerate(x.shape) if a not in axes))
+
+
+def _position(i: int, e: Extent) -> Extent:
+    """A bound of a slice: negative ones count from the end, and all are clipped as NumPy does where
+    the extent is known."""
+    at = e + i if i < 0 else i
+    return min(max(at, 0), e) if isinstance(at, int) and isinstance(e, int) else at
+
+
+def index(x: Node, key: Any) -> Node:
+    """x[key] for integers, slices, None and Ellipsis, as NumPy."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    used = sum(k is not None and k is not Ellipsis for k in keys)
+    if used > x.rank:
+        raise ShapeError(f"{used} indices for {x!r} of rank {x.rank}")
+    dots = [a for a, k in enumerate(keys) if k is Ellipsis]
+    if len(dots) > 1:
+        raise ShapeError(f"an index has at most one Ellipsis: {key!r}")
+    whole = builtins.slice(None)
+    at = dots[0] if dots else len(keys)
+    keys[at : at + 1] = [whole] * (x.rank - used)
+
+    starts: list[Extent] = []
+    stops: list[Extent | None] = []
+    steps: list[int] = []
+    flips: list[int] = []
+    shape: list[Extent] = []  # the shape with integers dropped and None added
+    for k in keys:
+        if k is None:
+            shape.append(1)
+            continue
+        a = len(starts)
+        e = x.shape[a]
+        if isinstance(k, builtins.slice):
+            start, stop, step = _bounds(k, e, a)
+            if step < 0:
+                flips.append(a)
+            starts.append(start)
+            stops.append(stop)
+            steps.append(abs(step))
+            shape.append((stop - start + abs(step) - 1) // abs(step))
+        elif hasattr(k, "__index__") and not isinstance(k, bool):
+            i = k.__index__()
+            if isinstance(e, int) and not -e <= i < e:
+                raise ShapeError(f"index {i} is out of range for axis {a} of {x!r}")
+            first = e + i if i < 0 else i
+            starts.append(first)
+            stops.append(first + 1)
+            steps.append(1)
+        else:
+            raise GraphnetError(f"cannot index {x!r} with {k!r}; integers, slices, None and ... are understood")
+    out = slice(x, starts, stops, steps)
+    if flips:
+        out = flip(out, tuple(flips))
+    return reshape(out, shape)
+
+
+def _bounds(k: builtins.slice, e: Extent, axis: int) -> tuple[Extent, Extent, int]:
+    """Start and stop in increasing order, and the step; a negative step then flips the result."""
+    step = 1 if k.step is None else k.step.__index__()
+    if step == 0:
+        raise ShapeError(f"the step of a slice on axis {axis} is 0")
+    given = [None if b is None else b.__index__() for b in (k.start, k.stop)]
+    if step > 0:
+        start = 0 if given[0] is None else _position(given[0], e)
+        stop = e if given[1] is None else _position(given[1], e)
+        if isinstance(start, int) and isinstance(stop, int):
+            stop = max(start, stop)
+        return start, stop, step
+    if isinstance(e, int):
+        hit = range(e)[k]
+        return (hit[-1], hit[0] + 1, step) if len(hit) else (0, 0, step)
+    if step != -1 or given != [None, None]:
+        raise ShapeError(f"a slice with a negative step on axis {axis} of symbolic extent {e} must be [::-1]")
+    return 0, e, step

@@ -1,0 +1,166 @@
+"""Reductions: ops that fold axes away. `Sum` itself is in `broadcast`, where gradients need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.compute import Reduce
+from codegen.expr import Expr
+
+from ..errors import DTypeError, ShapeError
+from ..node import Node, apply, constant
+from ..op import Op, Operand, Sample
+from ..types import Type, normalise_axes, size
+from .broadcast import Size, reduced_shape, reduction, reshape, sum
+from .elementwise import cast, div, eq, where
+
+
+@dataclass(frozen=True)
+class Reduction(Op):
+    """Base of the reductions over `axes`, which stay with extent 1 if `keepdims`."""
+
+    kind = "reduce"
+    axes: tuple[int, ...]
+    keepdims: bool = False
+
+    def infer(self, x: Type) -> Type:
+        if x.dtype == "bool":
+            raise DTypeError(f"{self.name} of bool; use gn.cast(x, 'int32') first")
+        axes = normalise_axes(self.axes, x.rank)
+        if any(x.shape[a] == 0 for a in axes) and self.name != "prod":
+            raise ShapeError(f"{self.name} over no elements at all: {x} along {axes}")
+        return x.with_shape(reduced_shape(x.shape, axes, self.keepdims))
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Reduce:
+        axes, value = reduction(x, index, self.axes, self.keepdims)
+        return Reduce(self.name, axes, value)
+
+    def flops(self, output: Type, *inputs: Type) -> int:
+        return int(size(inputs[0].shape))  # type: ignore[arg-type]
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((1,)), ((3, 4),), distinct=True)
+        yield Sample(cls((0, 2), True), ((2, 3, 4),), distinct=True)
+        yield Sample(cls((0,)), ((3, 2),), dtypes=("int32",), low=-4, high=5, differentiable=False)
+
+
+@dataclass(frozen=True)
+class Max(Reduction):
+    """The greatest over some axes, NaN if any is; equal maxima share the cotangent, as PyTorch's amax."""
+
+    name = "max"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.max(axis=self.axes, keepdims=self.keepdims)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (_share(node, cotangent, self.axes),)
+
+
+@dataclass(frozen=True)
+class Min(Reduction):
+    """The least over some axes, NaN if any is; equal minima share the cotangent, as PyTorch's amin."""
+
+    name = "min"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.min(axis=self.axes, keepdims=self.keepdims)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (_share(node, cotangent, self.axes),)
+
+
+def _share(node: Node, cotangent: Node, axes: tuple[int, ...]) -> Node:
+    """The cotangent, divided evenly among the elements that equal the result."""
+    (x,) = node.inputs
+    kept = reduced_shape(x.shape, axes, True)
+    hit = eq(x, reshape(node, kept))
+    count = sum(cast(hit, x.dtype), axes, keepdims=True)
+    return where(hit, reshape(cotangent, kept) / count, 0.0)
+
+
+@dataclass(frozen=True)
+class Prod(Reduction):
+    """The product over some axes. Its derivative is (product / x): where x is 0 it is the product of
+    the others if that is the only 0, else 0."""
+
+    name = "prod"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.prod(axis=self.axes, keepdims=self.keepdims, dtype=x.dtype)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        (x,) = node.inputs
+        zero = eq(x, 0.0)
+        zeros = sum(cast(zero, x.dtype), self.axes, keepdims=True)
+        others = apply(Prod(self.axes, True), where(zero, 1.0, x))
+        # Elements that are not 0 divide by themselves; the only 0 of its line gets `others`.
+        alone = where(eq(zeros, 0.0), others, 0.0) / where(zero, 1.0, x)
+        partial = where(zero, where(eq(zeros, 1.0), others, 0.0), alone)
+        return (reshape(cotangent, others.shape) * partial,)
+
+
+@dataclass(frozen=True)
+class ArgMax(Reduction):
+    """The int32 position of the first maximum along one axis; NaN counts as the maximum."""
+
+    name = "argmax"
+
+    def infer(self, x: Type) -> Type:
+        if len(self.axes) != 1:
+            raise ShapeError(f"argmax goes along one axis, not {self.axes}")
+        return super().infer(x).with_dtype("int32")
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.argmax(axis=self.axes[0], keepdims=self.keepdims).astype(np.int32)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (None,)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((1,)), ((3, 4),), differentiable=False)
+        yield Sample(cls((0,), True), ((5, 2),), dtypes=("int32",), low=0, high=3, differentiable=False)
+
+
+def max(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+    """The greatest over `axis` (all axes by default); `gn.maximum` compares two nodes."""
+    axes = normalise_axes(axis, x.rank)
+    return apply(Max(axes, bool(keepdims)), x) if axes else x
+
+
+def min(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+    """The least over `axis` (all axes by default); `gn.minimum` compares two nodes."""
+    axes = normalise_axes(axis, x.rank)
+    return apply(Min(axes, bool(keepdims)), x) if axes else x
+
+
+def prod(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+    """The product over `axis` (all axes by default)."""
+    axes = normalise_axes(axis, x.rank)
+    return apply(Prod(axes, bool(keepdims)), x) if axes else x
+
+
+def argmax(x: Node, axis: int = -1, keepdims: bool = False) -> Node:
+    """The position (int32) of the first maximum along `axis`."""
+    return apply(ArgMax(normalise_axes(axis, x.rank), bool(keepdims)), x)
+
+
+def count(x: Node, axes: tuple[int, ...], dtype: str) -> Node:
+    """How many elements a reduction over `axes` folds, as a scalar that may depend on symbolic sizes."""
+    n = size(tuple(x.shape[a] for a in axes))
+    return constant(n, dtype) if isinstance(n, int) else apply(Size(n, dtype))
+
+
+def mean(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
+    """The mean over `axis` (all axes by default)."""
+    if not x.type.is_float:
+        raise DTypeError(f"mean: {x!r} is not a float; convert with gn.cast")
+    axes = normalise_axes(axis, x.rank)
+    if any(x.shape[a] == 0 for a in axes):
+        raise ShapeError(f"mean over no elements at all: {x!r} along {axes}")
+    return div(sum(x, axes, keepdims), count(x, axes, x.dtype)) if axes else x
