@@ -1,7 +1,7 @@
 """Rewriting by tables of rules: pattern on the left, mathematics on the right.
 
     Rule("mul(x, 1)", "x")
-    Rule("transpose(transpose(x, axes=a), axes=b)", "transpose(x, axes=compose(a, b))")
+    Rule("transpose(transpose(x, perm=a), perm=b)", "transpose(x, perm=compose(a, b))")
 
 Grammar, in Python's syntax:
 
@@ -194,8 +194,9 @@ def uniform_value(node: Node) -> bool | int | float | None:
     if not isinstance(node.op, Constant):
         return None
     data, width = node.op.data, np.dtype(node.dtype).itemsize
-    # On bytes, so that 0.0 and -0.0 are two numbers.
-    if not data or data != data[:width] * (len(data) // width):
+    # On bytes, so that 0.0 and -0.0 are two numbers; the ends first, which settles most tables at once.
+    first = data[:width]
+    if not data or data[-width:] != first or data != first * (len(data) // width):
         return None
     value: bool | int | float = node.op.array.reshape(-1)[0].item()
     return value

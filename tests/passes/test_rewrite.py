@@ -74,12 +74,12 @@ def test_a_rule_that_would_change_the_type_does_not_fire() -> None:
 
 def test_attributes_bind_match_and_are_computed() -> None:
     square = input("s", (2, 3, 4))
-    twice = n("transpose", n("transpose", square, axes=(1, 2, 0)), axes=(0, 2, 1))
-    both = fires("transpose(transpose(x, axes=a), axes=b)", "transpose(x, axes=compose(a, b))", twice)
-    assert both is n("transpose", square, axes=(1, 0, 2))
-    assert fires("transpose(transpose(x, axes=a), axes=a)", "x", twice) is None
-    assert fires("transpose(x, axes=(1, 2, 0))", "x", twice) is None
-    assert fires("transpose(x, axes=a)", "x", n("transpose", X, axes=(0, 1)), when="is_identity(a)") is X
+    twice = n("transpose", n("transpose", square, perm=(1, 2, 0)), perm=(0, 2, 1))
+    both = fires("transpose(transpose(x, perm=a), perm=b)", "transpose(x, perm=compose(a, b))", twice)
+    assert both is n("transpose", square, perm=(1, 0, 2))
+    assert fires("transpose(transpose(x, perm=a), perm=a)", "x", twice) is None
+    assert fires("transpose(x, perm=(1, 2, 0))", "x", twice) is None
+    assert fires("transpose(x, perm=a)", "x", n("transpose", X, perm=(0, 1)), when="is_identity(a)") is X
 
 
 @pytest.mark.parametrize(

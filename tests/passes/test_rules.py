@@ -21,8 +21,16 @@ DTYPES = ("float64", "int64", "bool")
 ATTRIBUTES: dict[str, tuple[Any, ...]] = {
     "axes": ((1,), (0, 1), (1, 0), ()),
     "axis": (1, 0),
+    "perm": ((1, 0), (0, 1), (0,)),
     "keepdims": (True, False),
     "shape": ((ROWS, COLUMNS), (COLUMNS, ROWS), (ROWS * COLUMNS,)),
+    "starts": ((0, 0), (1, 0)),
+    "stops": ((None, None), (ROWS, COLUMNS)),
+    "steps": ((1, 1), (2, 1)),
+    "low": ((0, 0), (1, 0)),
+    "high": ((0, 0), (1, 0)),
+    "interior": ((0, 0), (1, 0)),
+    "value": (0,),
     "dtype": ("float64", "float32"),
 }
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e300, -1e300, 1e-310)
