@@ -157,7 +157,10 @@ def test_time_is_linear_in_the_number_of_nodes(kind: str) -> None:
     def chain(length: int) -> Node:
         x = X
         for i in range(length // 4):
-            x = n("mul", n("add", x, n("neg", Y)), ONE) if kind == "rules fire" else n("exp", n("mul", x, constant(2.0 + i)))
+            if kind == "rules fire":
+                x = n("mul", n("add", x, n("neg", Y)), ONE)
+            else:
+                x = n("exp", n("mul", x, constant(2.0 + i)))
         return x
 
     def seconds_a_node(length: int) -> float:
