@@ -1,7 +1,19 @@
 """All ops. Each file defines op classes and the functions that users call."""
 
-from . import broadcast, conv, elementwise, matmul, move, operators, pool, reduce
+from . import broadcast, conv, elementwise, loss, matmul, move, operators, pool, random, reduce, softmax
 
 operators.install()
 
-__all__ = ["broadcast", "conv", "elementwise", "matmul", "move", "operators", "pool", "reduce"]
+__all__ = [
+    "broadcast",
+    "conv",
+    "elementwise",
+    "loss",
+    "matmul",
+    "move",
+    "operators",
+    "pool",
+    "random",
+    "reduce",
+    "softmax",
+]

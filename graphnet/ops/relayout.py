@@ -1,0 +1,42 @@
+"""The identity, stored in another order: how the layout pass makes its conversions visible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.expr import Expr
+
+from ..errors import ShapeError
+from ..node import Node
+from ..op import Op, Operand, Sample
+from ..types import Type
+
+
+@dataclass(frozen=True)
+class Relayout(Op):
+    """y = x, in memory with its axes in `order`, outermost first: (0, 1) is row-major, (1, 0) column-major."""
+
+    name = "relayout"
+    kind = "move"
+    order: tuple[int, ...]
+
+    def infer(self, x: Type) -> Type:
+        if sorted(self.order) != list(range(x.rank)):
+            raise ShapeError(f"order {self.order} is not a permutation of the {x.rank} axes")
+        return x
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
+        return x(*index)
+
+    def gradient(self, node: Node, cotangent: Node) -> tuple[Node]:
+        return (cotangent,)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        return (Sample(cls((1, 0)), ((3, 4),)), Sample(cls((1, 2, 0)), ((2, 3, 4),)))
