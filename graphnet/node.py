@@ -9,11 +9,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import GraphnetError, ShapeError
+from .init import initialiser
 from .op import Op
 from .site import Site, current_sites, where
 from .types import Shape, Type, check_dtype, extent
@@ -63,6 +64,16 @@ class Node:
 
     def __iter__(self) -> Any:
         raise GraphnetError(f"a graph node cannot be iterated over: {self!r}")
+
+    if TYPE_CHECKING:
+        # Installed by `ops.operators`, which knows the ops; declared here for type checkers.
+        def _operator(self, other: Any) -> Node: ...
+        def _prefix(self) -> Node: ...
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _operator
+        __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __and__ = __rand__ = __or__ = __ror__ = _operator
+        __lt__ = __le__ = __gt__ = __ge__ = __getitem__ = _operator
+        __neg__ = __abs__ = __invert__ = _prefix
 
 
 _nodes: weakref.WeakValueDictionary[tuple[Op, tuple[Node, ...]], Node] = weakref.WeakValueDictionary()
@@ -152,6 +163,21 @@ def input(name: str, shape: Iterable[object], dtype: str = "float32") -> Node:
     return apply(Input(name, Type(check_dtype(dtype), tuple(extent(e) for e in shape))))
 
 
+def parameter(name: str, shape: Iterable[object], init: Any = None, dtype: str = "float32") -> Node:
+    """Declares state of the compiled function, such as a weight. `init` is an initialiser of `gn.init`, a
+    number or an array; by default he_normal() for rank >= 2, else zeros(). The shape must be concrete."""
+    extents = tuple(extent(e) for e in shape)
+    symbolic = [e for e in extents if not isinstance(e, int)]
+    if symbolic:
+        raise ShapeError(f"parameter {name!r}: the shape must be numbers, not {symbolic[0]}{where(current_sites())}")
+    t = Type(check_dtype(dtype), extents)
+    try:
+        first = initialiser(init, extents, t.dtype)  # type: ignore[arg-type]
+    except GraphnetError as e:
+        raise type(e)(f"parameter {name!r}: {e}{where(current_sites())}") from None
+    return apply(Parameter(name, t, first))
+
+
 def constant(value: Any, dtype: str | None = None) -> Node:
     """A constant of the graph from a number or an array; dtype defaults to float32 for Python floats,
     int32 for Python ints, and the array's own."""
@@ -213,7 +239,9 @@ _graphs: weakref.WeakValueDictionary[tuple[Any, ...], Graph] = weakref.WeakValue
 
 
 def make_graph(
-    outputs: Iterable[Node], inputs: Iterable[Node] = (), updates: Mapping[Node, Node] | Iterable[tuple[Node, Node]] = ()
+    outputs: Iterable[Node],
+    inputs: Iterable[Node] = (),
+    updates: Mapping[Node, Node] | Iterable[tuple[Node, Node]] = (),
 ) -> Graph:
     """The interned graph of these outputs.
 

@@ -51,7 +51,7 @@ class CrossEntropy(Op):
         return np.asarray(losses.mean(), dtype=logits.dtype)
 
     def graph(self, logits: Node, labels: Node) -> Node:  # type: ignore[override]
-        hit = one_hot(labels, logits.shape[1], "float32") > 0  # type: ignore[arg-type]
+        hit = one_hot(labels, logits.shape[1], "bool")  # type: ignore[arg-type]
         picked = sum(where(hit, log_softmax(logits, 1), 0.0), 1)
         losses = where(_valid(logits, labels), -picked, math.nan)
         return mean(losses)
