@@ -75,6 +75,9 @@ class Dim:
         parts = []
         for monomial, c in self.terms:
             factors = [str(a) for a in monomial]
+            if len(factors) + (c != 1) > 1:
+                # 2*((N+1)//2) is not 2*(N+1)//2.
+                factors = [f"({f})" if "//" in f else f for f in factors]
             parts.append("*".join(([str(c)] if c != 1 or not factors else []) + factors))
         return "+".join(parts).replace("+-", "-")
 
