@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .dtypes import is_float
+from .dtypes import DTYPES, is_float
 
 UNARY = ("neg", "abs", "not", "sqrt", "floor", "exp", "log", "tanh")
 ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "and", "or", "xor", "shl", "shr")
@@ -289,11 +289,18 @@ def _fold_bool(op: str, a: Expr, b: Expr) -> Expr:
     return Binary(op, a, b)
 
 
+def _wrapped(value: int, dtype: str) -> Const:
+    """The constant that is left of an integer in the bits of its dtype."""
+    bits = 8 * DTYPES[dtype].bytes
+    value %= 1 << bits
+    return Const(value - (1 << bits) if DTYPES[dtype].kind == "int" and value >> (bits - 1) else value, dtype)
+
+
 def _fold_int(op: str, a: Expr, b: Expr) -> Expr:
-    if isinstance(a, Const) and isinstance(b, Const) and op in _INT_FOLD:
-        if not (op in ("floordiv", "mod") and b.value == 0):
-            value = _INT_FOLD[op](int(a.value), int(b.value))
-            return Const(value, "bool" if op in COMPARE else a.dtype)
+    by_zero = op in ("floordiv", "mod") and isinstance(b, Const) and b.value == 0
+    if isinstance(a, Const) and isinstance(b, Const) and op in _INT_FOLD and not by_zero:
+        value = _INT_FOLD[op](int(a.value), int(b.value))
+        return Const(bool(value), "bool") if op in COMPARE else _wrapped(int(value), a.dtype)
     if isinstance(b, Const):
         v = b.value
         if (op in ("add", "sub") and v == 0) or (op in ("mul", "floordiv") and v == 1):
@@ -302,9 +309,9 @@ def _fold_int(op: str, a: Expr, b: Expr) -> Expr:
             return Const(0, a.dtype)
         if op in ("add", "sub") and isinstance(a, Binary) and a.op == "add" and isinstance(a.b, Const):
             total = int(a.b.value) + (int(v) if op == "add" else -int(v))
-            return binary("add", a.a, Const(total, a.dtype))  # (x + c) + d -> x + (c + d)
+            return binary("add", a.a, _wrapped(total, a.dtype))  # (x + c) + d -> x + (c + d)
         if op == "sub":
-            return Binary("add", a, Const(-int(v), a.dtype))
+            return Binary("add", a, _wrapped(-int(v), a.dtype))
     if isinstance(a, Const):
         if op == "add":
             return binary("add", b, a)
@@ -315,7 +322,7 @@ def _fold_int(op: str, a: Expr, b: Expr) -> Expr:
 
 def unary(op: str, a: Expr) -> Expr:
     if op == "neg" and isinstance(a, Const) and not is_float(a.dtype):
-        return Const(-a.value, a.dtype)
+        return _wrapped(-int(a.value), a.dtype)
     if op == "not" and isinstance(a, Const):
         return Const(not a.value, "bool")
     return Unary(op, a)
@@ -352,7 +359,7 @@ def cast(a: Expr, dtype: str) -> Expr:
     if a.dtype == dtype:
         return a
     if isinstance(a, Const) and not is_float(a.dtype):
-        return lift(a.value, dtype)
+        return lift(a.value, dtype) if is_float(dtype) or dtype == "bool" else _wrapped(int(a.value), dtype)
     return Cast(a, dtype)
 
 
