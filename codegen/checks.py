@@ -83,7 +83,7 @@ class Checked:
             return f"{where} {access}, outside its shape {buffer.shape}"
         who = "several threads" if other_thread == _MANY else f"thread {other_thread}"
         whose = "this block" if other_block == block + 1 else f"block {other_block - 1}"
-        if other_block - 1 >= _MANY_BLOCKS >> _BLOCK_BITS:
+        if other_block >= _MANY_BLOCKS >> _BLOCK_BITS:
             who, whose = "threads", "several blocks"
         return f"{where} {access}, which {who} of {whose} used with no barrier between (race)"
 

@@ -26,14 +26,30 @@ _RESIDENT = _SMS * 1024  # threads that run at once
 
 def schedule(c: Computation) -> Kernel:
     """The GPU loops of `c`: grid > shared allocations > threads."""
+    return choose(c)[0]
+
+
+def choose(c: Computation) -> tuple[Kernel, str]:
+    """The GPU loops of `c`, and a sentence on how and why they were chosen."""
     if not c.reductions:
-        return thread_a_point(c)
+        return thread_a_point(c), f"a thread a point: {c.points} points, nothing to reduce"
+    by_thread, by_block = _thread_time(c), _block_time(c)
     product = analyse(c)
-    choices = [(_block_time(c), 1, block_a_point), (_thread_time(c), 0, thread_a_point)]
-    seconds, _, make = min(choices, key=lambda x: x[:2])
-    if product is not None and _tile_time(product) <= seconds:
-        return tiled(c, product, choose_tile(product))
-    return make(c)
+    if product is not None and (by_tile := _tile_time(product)) <= min(by_thread, by_block):
+        t = choose_tile(product)
+        sizes = " x ".join(str(size(axes)) for axes in (product.m, product.n, product.k))
+        return tiled(c, product, t), (
+            f"tiles of {t.m} x {t.n} x {t.k}: {size(product.batch)} products of {sizes}, "
+            f"{blocks(product, t)} blocks, {_against(by_tile, by_thread, by_block)}"
+        )
+    shape = f"{c.points} points, {_elements(c)} elements each"
+    if by_block < by_thread:
+        return block_a_point(c), f"a block a point: {shape}, {_against(by_block, by_thread)}"
+    return thread_a_point(c), f"a thread a point: {shape}, {_against(by_thread, by_block)}"
+
+
+def _against(best: float, *others: float) -> str:
+    return f"modelled {best * 1e6:.1f} us against {', '.join(f'{t * 1e6:.1f}' for t in others)} otherwise"
 
 
 def _tile_time(x: Contraction) -> float:

@@ -134,6 +134,7 @@ class Running:
     reduction: Reduction
     state: tuple[Buffer, ...]
     element: Var
+    replaces: Var
 
     @classmethod
     def of(cls, r: Reduction, names: Names) -> Running:
@@ -141,7 +142,8 @@ class Running:
         state = [Buffer(names.fresh(f"acc_{r.var.name}"), dtype, (1,), "register")]
         if r.reduce.op == "argmax":
             state.append(Buffer(names.fresh(f"at_{r.var.name}"), "i64", (1,), "register"))
-        return cls(r, tuple(state), Var(names.fresh(f"x_{r.var.name}"), dtype))
+        element, replaces = names.fresh(f"x_{r.var.name}"), names.fresh(f"replaces_{r.var.name}")
+        return cls(r, tuple(state), Var(element, dtype), Var(replaces, "bool"))
 
     @property
     def start(self) -> tuple[Stmt, ...]:
@@ -180,15 +182,13 @@ class Running:
         if self.reduction.reduce.op != "argmax":
             return (Store(values, (mine,), binary(_COMBINE[self.reduction.reduce.op], values[mine], values[other])),)
         at = shared[1]
-        x, best = values[other], values[mine]
-        tie = binary("and", _same(x, best), at[other] < at[mine])
-        better = binary("or", at[mine] < 0, binary("or", _above(x, best), tie))
-        # The position is stored last: the condition reads both, once.
+        tie = binary("and", _same(values[other], values[mine]), at[other] < at[mine])
+        larger = binary("or", at[mine] < 0, binary("or", _above(values[other], values[mine]), tie))
+        # Both are stored always: half of the threads would wait for the others anyway.
         return (
-            If(
-                binary("and", binary("le", const(0, "i64"), at[other]), better),
-                (Store(values, (mine,), x), Store(at, (mine,), at[other])),
-            ),
+            Let(self.replaces, binary("and", binary("le", const(0, "i64"), at[other]), larger)),
+            Store(values, (mine,), select(self.replaces, values[other], values[mine])),
+            Store(at, (mine,), select(self.replaces, at[other], at[mine])),
         )
 
     def result(self, state: tuple[Expr, ...]) -> Let:

@@ -322,7 +322,7 @@ def _edges(*places: tuple[Expr, int, int]) -> Expr | None:
 def tiled(c: Computation, x: Contraction, t: Tile) -> Kernel:
     """The schedule of the module's docstring."""
     names = Names(c)
-    block, thread, batch, first_m, first_n = (names.var(n) for n in ("block", "thread", "batch", "first_m", "first_n"))
+    block, thread, batch, first_m, first_n = (names.var(n) for n in ("block", "tid", "batch", "first_m", "first_n"))
     step, kk, i, j, m, n = (names.var(v) for v in ("step", "kk", "i", "j", "m", "n"))
     at_m, at_n, fours, four = (names.var(v) for v in ("at_m", "at_n", "fours", "four"))
     row_tiles, column_tiles = ceil_div(size(x.m), t.m), ceil_div(size(x.n), t.n)

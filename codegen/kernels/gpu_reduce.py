@@ -38,7 +38,7 @@ from .gpu_common import THREADS, Names, Running, ceil_div, finish, frame, guarde
 
 def thread_a_point(c: Computation) -> Kernel:
     names = Names(c)
-    block, thread, point = names.var("block"), names.var("thread"), names.var("point")
+    block, thread, point = names.var("block"), names.var("tid"), names.var("point")
     blocks = max(1, ceil_div(c.points, THREADS))
     body: list[Stmt] = []
     for r in c.reductions:
@@ -55,7 +55,7 @@ def thread_a_point(c: Computation) -> Kernel:
 
 def block_a_point(c: Computation) -> Kernel:
     names = Names(c)
-    block, thread = names.var("block"), names.var("thread")
+    block, thread = names.var("block"), names.var("tid")
     longest = max(size(r.reduce.axes) for r in c.reductions)
     threads = THREADS
     while threads > 32 and threads >= 2 * longest:  # idle threads only make the tree taller
