@@ -29,14 +29,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One kernel: an anchor, the nodes computed at the same index after it, and what it stores.
+    """One kernel: nodes computed at the same index, inputs first, and those of them that are stored.
 
-    `members` are all nodes computed in this kernel, inputs first, inlined producers included."""
+    `anchors` are the nodes that reduce; `reasons` say why nodes joined, for `explain()`."""
 
-    outputs: tuple[Node, ...]
-    anchor: Node | None
-    members: tuple[Node, ...]
-    reason: str = ""
+    nodes: tuple[Node, ...]
+    anchors: tuple[Node, ...]
+    stored: tuple[Node, ...]
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Module:
 
     graph: Graph
     settings: Settings = Settings()
-    layouts: dict[Node, tuple[int, ...]] = field(default_factory=dict)  # physical order of the axes
+    batch_axes: dict[Node, int] = field(default_factory=dict)  # which axis runs over the batch
+    layouts: dict[Node, tuple[int, ...]] = field(default_factory=dict)  # order of axes in memory; absent: row-major
     groups: tuple[Group, ...] = ()
     plan: Any = None  # memory.Plan
     decisions: tuple[Decision, ...] = ()

@@ -1,6 +1,6 @@
 """All ops. Each file defines op classes and the functions that users call."""
 
-from . import broadcast, conv, elementwise, loss, matmul, move, operators, pool, random, reduce, softmax
+from . import broadcast, conv, elementwise, loss, matmul, move, operators, pool, random, reduce, relayout, softmax
 
 operators.install()
 
@@ -15,5 +15,6 @@ __all__ = [
     "pool",
     "random",
     "reduce",
+    "relayout",
     "softmax",
 ]

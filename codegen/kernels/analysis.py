@@ -1,0 +1,155 @@
+"""How memory is walked: the strides of every access along the axes of a computation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..compute import Axis, Computation, Reduce, Reduction
+from ..expr import Binary, Buffer, Const, Expr, Load, Var, const, substitute, transform, variables, walk
+from ..loops import Store
+
+Strides = dict[str, int]
+
+
+def coefficients(e: Expr, names: frozenset[str]) -> Strides | None:
+    """The coefficients of `names` in an integer expression, or None where it is not affine in them."""
+    if isinstance(e, Var):
+        return {e.name: 1} if e.name in names else {}
+    if isinstance(e, Binary) and e.op in ("add", "sub", "mul"):
+        a, b = coefficients(e.a, names), coefficients(e.b, names)
+        if a is None or b is None:
+            return None
+        if e.op == "mul":
+            for x, factor in ((a, e.b), (b, e.a)):
+                if isinstance(factor, Const):
+                    return {n: c * int(factor.value) for n, c in x.items()}
+            return {} if not a and not b else None
+        sign = 1 if e.op == "add" else -1
+        merged = dict(a)
+        for n, c in b.items():
+            merged[n] = merged.get(n, 0) + sign * c
+        return {n: c for n, c in merged.items() if c}
+    return {} if not (variables(e) & names) else None
+
+
+def access_strides(buffer: Buffer, index: tuple[Expr, ...], names: frozenset[str]) -> Strides | None:
+    """How far, in elements, one step along each axis moves an access; None if that is not constant."""
+    total: Strides = {}
+    for e, stride in zip(index, buffer.strides, strict=True):
+        part = coefficients(e, names)
+        if part is None:
+            return None
+        for n, c in part.items():
+            total[n] = total.get(n, 0) + c * stride
+    return {n: c for n, c in total.items() if c}
+
+
+def load_strides(e: Expr, names: frozenset[str]) -> list[Strides | None]:
+    """The strides of every load in an expression."""
+    return [access_strides(x.buffer, x.index, names) for x in walk(e) if isinstance(x, Load)]
+
+
+def unit_stride(e: Expr, axis: str) -> bool:
+    """Whether vectors along `axis` load contiguously: every load has stride 0 or 1, some have 1."""
+    steps = [None if s is None else s.get(axis, 0) for s in load_strides(e, frozenset((axis,)))]
+    return all(s in (0, 1) for s in steps) and 1 in steps
+
+
+def _map_computation(c: Computation, f: dict[str, Expr], axes: tuple[Axis, ...]) -> Computation:
+    """The computation over other axes, variables replaced."""
+
+    def on(e: Expr) -> Expr:
+        return substitute(e, f)
+
+    def on_axis(a: Axis) -> Axis:
+        return replace(a, lo=on(a.lo), hi=on(a.hi))
+
+    reductions = tuple(
+        Reduction(
+            r.var,
+            Reduce(
+                r.reduce.op,
+                tuple(on_axis(a) for a in r.reduce.axes),
+                on(r.reduce.value),
+                None if r.reduce.where is None else on(r.reduce.where),
+            ),
+        )
+        for r in c.reductions
+    )
+    stores = tuple(replace(s, index=tuple(on(i) for i in s.index), value=on(s.value)) for s in c.stores)
+    return replace(c, axes=axes, reductions=reductions, lets=tuple((v, on(e)) for v, e in c.lets), stores=stores)
+
+
+def drop_unit_axes(c: Computation) -> Computation:
+    """Without axes of extent 1, which are only noise to the schedules (one axis is kept)."""
+    kept = tuple(a for a in c.axes if a.extent != 1) or c.axes[-1:]
+    gone: dict[str, Expr] = {a.name: const(0, "i64") for a in c.axes if a not in kept}
+    return _map_computation(c, gone, kept) if gone else c
+
+
+def _flat_access(buffer: Buffer, index: tuple[Expr, ...], names: list[str], flat: Axis) -> tuple[Buffer, Expr] | None:
+    """The access over the collapsed axis, on the buffer seen as one dimension."""
+    strides = access_strides(buffer, index, frozenset(names))
+    if strides is None:
+        return None
+    zero: dict[str, Expr] = {n: const(0, "i64") for n in names}
+    rest: Expr = const(0, "i64")
+    for e, stride in zip(index, buffer.strides, strict=True):
+        rest = rest + substitute(e, zero) * stride
+    return Buffer(buffer.name, buffer.dtype, (buffer.size,), buffer.space), flat.var * strides.get(names[-1], 0) + rest
+
+
+def collapse(c: Computation) -> Computation:
+    """A map over as few axes as possible: neighbours that every access walks as one become one.
+
+    Axes a, b are one where every stride of a is b's extent times that of b, and neither is used but in
+    accesses. The buffers involved are seen as one-dimensional."""
+    names = [a.name for a in c.axes]
+    if c.reductions or len(names) < 2:
+        return c
+    exprs = [e for _, e in c.lets] + [s.value for s in c.stores]
+    accesses = [(x.buffer, x.index) for e in exprs for x in walk(e) if isinstance(x, Load)]
+    accesses += [(s.buffer, s.index) for s in c.stores]
+    strides = [access_strides(b, i, frozenset(names)) for b, i in accesses]
+    outside = set()
+    for e in exprs:  # variables used as values, conditions and the like, not as indices
+        outside |= variables(transform(e, lambda x: const(0, x.dtype) if isinstance(x, Load) else None))
+    if any(s is None for s in strides) or outside & set(names):
+        return c
+    run = [c.axes[-1]]
+    for a in reversed(c.axes[:-1]):
+        inner = run[0]
+        if all(s is not None and s.get(a.name, 0) == s.get(inner.name, 0) * inner.extent for s in strides):
+            run.insert(0, a)
+        else:
+            break
+    if len(run) < 2:
+        return c
+    extent = 1
+    for a in run:
+        extent *= a.extent
+    flat = Axis("e", extent, const(0, "i64"), const(extent, "i64"))
+    merged = [a.name for a in run]
+
+    def on(e: Expr) -> Expr:
+        def leaf(x: Expr) -> Expr | None:
+            if isinstance(x, Load):
+                access = _flat_access(x.buffer, x.index, merged, flat)
+                assert access is not None
+                return Load(access[0], (access[1],))
+            return None
+
+        return transform(e, leaf)
+
+    def on_store(s: Store) -> Store:
+        access = _flat_access(s.buffer, s.index, merged, flat)
+        assert access is not None
+        return Store(access[0], (access[1],), on(s.value))
+
+    return replace(
+        c,
+        axes=(*c.axes[: -len(run)], flat),
+        lets=tuple((v, on(e)) for v, e in c.lets),
+        stores=tuple(on_store(s) for s in c.stores),
+        params=tuple(Buffer(b.name, b.dtype, (b.size,), b.space) for b in c.params),
+    )

@@ -1,0 +1,85 @@
+"""Pieces that the CPU schedules share: dividing work among threads and cutting axes into tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..compute import Axis, Computation
+from ..dtypes import DTYPES
+from ..expr import Expr, Load, Var, lift, substitute, walk
+from ..loops import For, Let, Stmt, Store, loop
+
+ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
+
+
+def widest_dtype(c: Computation) -> str:
+    """The widest dtype that flows through vectors; it decides the number of lanes."""
+    exprs = [r.reduce.value for r in c.reductions] + [e for _, e in c.lets] + [s.value for s in c.stores]
+    # Indices are i64 but live in scalar registers: only loaded and computed values count.
+    found = {x.dtype for e in exprs for x in walk(e) if isinstance(x, Load)} | {s.buffer.dtype for s in c.stores}
+    return max(found or {"f32"}, key=lambda d: DTYPES[d].bytes)
+
+
+def parallel_over(axes: Iterable[tuple[Var, int]], body: tuple[Stmt, ...]) -> For:
+    """The axes as one parallel loop, outermost first, decoded by division."""
+    axes = list(axes)
+    total = 1
+    for _, extent in axes:
+        total *= extent
+    t = Var("task")
+    lets: list[Stmt] = []
+    rest: Expr = t
+    for k, (var, extent) in enumerate(reversed(axes)):
+        lets.append(Let(var, rest if k == len(axes) - 1 else rest % extent))
+        rest = rest // extent
+    return loop("parallel", t, 0, total, *lets, *body)
+
+
+def nest(axes: Iterable[tuple[Var, int]], body: tuple[Stmt, ...]) -> For:
+    """Axes outermost first: enough of them parallel, the rest serial. Dividing only outer axes keeps
+    each thread's walk through memory long, and the decoding out of the inner loops."""
+    axes = list(axes)
+    total, split = 1, 0
+    while split < len(axes) and total < ENOUGH_TASKS:
+        total *= axes[split][1]
+        split += 1
+    for var, extent in reversed(axes[split:]):
+        body = (loop("serial", var, 0, extent, *body),)
+    return parallel_over(axes[:split], body)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Part of an axis cut into `count` tiles of `tile` iterations, from `start`."""
+
+    start: int
+    count: int
+    tile: int
+
+
+def cut(extent: int, tile: int) -> list[Segment]:
+    """Full tiles, then a smaller one for what remains."""
+    full, rest = divmod(extent, tile)
+    segments = [Segment(0, full, tile)] if full else []
+    return segments + ([Segment(full * tile, 1, rest)] if rest else [])
+
+
+def epilogue(c: Computation, values: dict[str, Expr]) -> tuple[Stmt, ...]:
+    """The computation's lets and stores with variables replaced."""
+    lets: list[Stmt] = [Let(v, substitute(e, values)) for v, e in c.lets]
+    stores = [
+        Store(s.buffer, tuple(substitute(i, values) for i in s.index), substitute(s.value, values)) for s in c.stores
+    ]
+    return (*lets, *stores)
+
+
+def round_up(n: int, k: int) -> int:
+    return -(-n // k) * k
+
+
+def loop_axes(axes: Iterable[Axis], values: dict[str, Expr], kind: str, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """Reduction axes as a loop nest, bounds with variables replaced."""
+    for a in reversed(list(axes)):
+        body = (For(a.var, substitute(lift(a.lo, "i64"), values), substitute(lift(a.hi, "i64"), values), kind, body),)
+    return body

@@ -1,0 +1,218 @@
+"""Folds along axes, in one of two ways.
+
+Across lanes, where neighbouring outputs lie side by side in memory:
+
+    for t in parallel(...):                    outer output axes, and blocks of the last one
+        acc[lanes] = start
+        for r in serial(...):                  reduction axes
+            for v in vector: acc[v] = op(acc[v], value)
+        for v in vector: lets; stores
+
+Along lanes, where the values of one output lie side by side:
+
+    for t in parallel(...):                    output axes
+        acc[lanes] = start
+        for r in serial(...), b in serial(blocks of the unit-stride reduction axis):
+            for v in vector: acc[v] = op(acc[v], value)
+        acc[0] = op over lanes, by halves      a fixed tree: the same bits every time
+        lets; stores
+"""
+
+from __future__ import annotations
+
+from ..compute import Axis, Computation, Reduce
+from ..dtypes import DTYPES, is_float
+from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, minimum, ne, select, substitute, variables
+from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
+from ..machine import Machine
+from .analysis import drop_unit_axes, unit_stride
+from .common import cut, epilogue, loop_axes, nest, round_up, widest_dtype
+
+MAX_VECTORS = 4
+UNROLL_AT_MOST = 16  # iterations of short reductions, such as pooling windows, that are unrolled
+
+
+def start_value(op: str, dtype: str) -> Const:
+    """The neutral element."""
+    if op in ("sum", "prod"):
+        value: float = 0 if op == "sum" else 1
+    elif is_float(dtype):
+        value = float("-inf") if op in ("max", "argmax") else float("inf")
+    else:
+        bits = DTYPES[dtype].bytes * 8
+        low, high = (0, 2**bits - 1) if DTYPES[dtype].kind == "uint" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        value = low if op in ("max", "argmax") else high
+    e = const(value, dtype)
+    assert isinstance(e, Const)
+    return e
+
+
+def combine(op: str, a: Expr, b: Expr) -> Expr:
+    if op == "sum":
+        return Binary("add", a, b)
+    if op == "prod":
+        return Binary("mul", a, b)
+    return maximum(a, b) if op == "max" else minimum(a, b)
+
+
+class _Accumulators:
+    """Register buffers for the reductions of a computation, one lane each for `lanes` lanes."""
+
+    def __init__(self, c: Computation, lanes: int) -> None:
+        self.c = c
+        self.lanes = lanes
+        self.best = [
+            Buffer(f"acc{n}", r.reduce.value.dtype, (lanes,), "register") for n, r in enumerate(c.reductions)
+        ]
+        self.at = [
+            Buffer(f"at{n}", "i32", (lanes,), "register") if r.reduce.op == "argmax" else None
+            for n, r in enumerate(c.reductions)
+        ]
+
+    def start(self) -> tuple[Stmt, ...]:
+        v = Var("lane")
+        allocations: list[Stmt] = []
+        stores: list[Stmt] = []
+        for r, best, at in zip(self.c.reductions, self.best, self.at, strict=True):
+            allocations.append(Alloc(best))
+            stores.append(store(best, (v,), start_value(r.reduce.op, best.dtype)))
+            if at is not None:
+                allocations.append(Alloc(at))
+                stores.append(store(at, (v,), const(-1, "i32")))
+        return (*allocations, loop("vector", v, 0, self.lanes, *stores))
+
+    def accumulate(self, values: dict[str, Expr], valid: Expr | None) -> tuple[Stmt, ...]:
+        """acc[v] = op(acc[v], value) for lane v of every reduction."""
+        v = Var("lane")
+        out: list[Stmt] = []
+        for r, best, at in zip(self.c.reductions, self.best, self.at, strict=True):
+            red = r.reduce
+            value = substitute(red.value, values)
+            where = None if red.where is None else substitute(red.where, values)
+            for guard in (where, valid):
+                if guard is not None:
+                    value = select(guard, value, start_value(red.op, best.dtype))
+            if at is None:
+                out.append(store(best, (v,), combine(red.op, best[v], value)))
+                continue
+            x = Var(f"x_{best.name}", best.dtype)
+            out.append(Let(x, value))
+            out.append(store(at, (v,), select(_better(x, best[v], at[v]), cast(_position(red, values), "i32"), at[v])))
+            out.append(store(best, (v,), select(_better(x, best[v], at[v]), x, best[v])))
+        return tuple(out)
+
+    def result(self, lane: Expr) -> dict[str, Expr]:
+        values: dict[str, Expr] = {}
+        for r, best, at in zip(self.c.reductions, self.best, self.at, strict=True):
+            values[r.var.name] = best[lane] if at is None else cast(at[lane], "i64")
+        return values
+
+    def fold_lanes(self) -> tuple[Stmt, ...]:
+        """acc[0] = op over lanes, by halves."""
+        v = Var("lane")
+        out: list[Stmt] = []
+        half = self.lanes // 2
+        while half:
+            folds = [
+                store(best, (v,), combine(r.reduce.op, best[v], best[v + half]))
+                for r, best in zip(self.c.reductions, self.best, strict=True)
+            ]
+            out.append(loop("vector", v, 0, half, *folds))
+            half //= 2
+        return tuple(out)
+
+
+def _better(x: Expr, best: Expr, at: Expr) -> Expr:
+    """Whether x replaces the best so far: larger, or the first, or the first NaN."""
+    larger = best < x
+    if is_float(x.dtype):
+        larger = larger | (ne(x, x) & eq(best, best))
+    return larger | (at < 0)
+
+
+def _position(r: Reduce, values: dict[str, Expr]) -> Expr:
+    total: Expr = const(0, "i64")
+    for a in r.axes:
+        total = total * a.extent + substitute(a.var, values)
+    return total
+
+
+def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
+    """Loops for a computation with reductions (all over the same axes), and a sentence on how."""
+    c = drop_unit_axes(c)
+    width = machine.lanes(DTYPES[widest_dtype(c)].bytes)
+    values = [r.reduce.value for r in c.reductions]
+    axes = c.reductions[0].reduce.axes
+    last = c.axes[-1]
+    foldable = all(r.reduce.op != "argmax" for r in c.reductions)
+    across = all(unit_stride(e, last.name) for e in values) and last.extent >= max(2, width // 2)
+    lane_axis = next((a for a in reversed(axes) if all(unit_stride(e, a.name) for e in values)), None)
+    dynamic = {n for a in axes for n in variables(a.lo) | variables(a.hi)}
+    if last.name in dynamic:
+        across = False
+    if not across and lane_axis is not None and foldable and lane_axis.extent >= 2 and lane_axis.name not in dynamic:
+        return _along(c, lane_axis, width)
+    if last.name in dynamic:
+        return _across(c, 1, 1)
+    return _across(c, width, min(MAX_VECTORS, max(1, last.extent // width)))
+
+
+def _across(c: Computation, width: int, vectors: int) -> tuple[Kernel, str]:
+    *outer, last = c.axes
+    axes = c.reductions[0].reduce.axes
+    block = width * vectors
+    outside = [(a.var, a.extent) for a in outer]
+    short = all(a.is_full for a in axes)
+    for a in axes:
+        short = short and a.extent <= UNROLL_AT_MOST
+    total = 1
+    for a in axes:
+        total *= a.extent
+    kind = "unrolled" if short and total <= UNROLL_AT_MOST else "serial"
+    statements: list[Stmt] = []
+    for seg in cut(last.extent, block):
+        lanes = round_up(seg.tile, width) if seg.tile > width else 1 << (seg.tile - 1).bit_length()
+        acc = _Accumulators(c, lanes)
+        j, v = Var("block"), Var("lane")
+        point: Expr = j * seg.tile + seg.start + v
+        at: dict[str, Expr] = {last.name: point}
+        valid = point < last.extent if lanes != seg.tile else None
+        inner = (loop("vector", v, 0, lanes, *acc.accumulate(at, valid)),)
+        after = epilogue(c, {**at, **acc.result(v)})
+        if valid is not None:
+            after = (If(valid, after),)
+        body = (
+            *acc.start(),
+            *loop_axes(axes, {}, kind, inner),
+            loop("vector", v, 0, lanes, *after),
+        )
+        statements.append(nest([*outside, (j, seg.count)], body))
+    return Kernel(c.name, c.params, tuple(statements)), f"reduction across {block} lanes of outputs"
+
+
+def _along(c: Computation, lane_axis: Axis, width: int) -> tuple[Kernel, str]:
+    axes = c.reductions[0].reduce.axes
+    lanes = width * min(MAX_VECTORS, max(1, lane_axis.extent // width))
+    acc = _Accumulators(c, lanes)
+    b, v = Var("chunk"), Var("lane")
+    rest = tuple(a for a in axes if a is not lane_axis)
+    full = lane_axis.is_full
+    # With bounds that depend on the point, blocks start at the lower bound and the last is masked.
+    point: Expr = lane_axis.lo + b * lanes + v
+    masked = not full or lane_axis.extent % lanes != 0
+    inner = loop(
+        "vector",
+        v,
+        0,
+        lanes,
+        *acc.accumulate({lane_axis.name: point}, point < lane_axis.hi if masked else None),
+    )
+    blocks = (lane_axis.hi - lane_axis.lo + (lanes - 1)) // lanes
+    body = (
+        *acc.start(),
+        *loop_axes(rest, {}, "serial", (loop("serial", b, 0, blocks, inner),)),
+        *acc.fold_lanes(),
+        *epilogue(c, acc.result(const(0, "i64"))),
+    )
+    statement = nest([(a.var, a.extent) for a in c.axes], body)
+    return Kernel(c.name, c.params, (statement,)), f"reduction along {lanes} lanes, folded by a tree"

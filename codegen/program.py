@@ -1,0 +1,74 @@
+"""A whole computation: kernels in order over numbered slots of memory, the same for every target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .compute import Computation
+from .loops import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A piece of memory that kernels read and write.
+
+    kind "arena": at `offset` of the executable's own memory; "external": given by the caller."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    kind: str = "external"
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel call: what it computes, and for each of its parameters the number of a slot."""
+
+    computation: Computation
+    slots: tuple[int, ...]
+    reads: frozenset[int]
+    writes: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    name: str
+    slots: tuple[Slot, ...]
+    steps: tuple[Step, ...]
+    arena_bytes: int
+
+    def barriers(self) -> tuple[bool, ...]:
+        """For each step, whether it must wait for those before it: whether it touches memory that a
+        step since the last wait wrote, or writes memory that one read."""
+        wait: list[bool] = []
+        reads: list[Slot] = []
+        writes: list[Slot] = []
+        for step in self.steps:
+            r = [self.slots[i] for i in step.reads]
+            w = [self.slots[i] for i in step.writes]
+            conflict = any(overlap(a, b) for a in r + w for b in writes) or any(overlap(a, b) for a in w for b in reads)
+            wait.append(conflict)
+            if conflict:
+                reads, writes = [], []
+            reads += r
+            writes += w
+        return tuple(wait)
+
+
+def overlap(a: Slot, b: Slot) -> bool:
+    """Whether two slots share memory."""
+    if a is b:
+        return True
+    if a.kind != "arena" or b.kind != "arena":
+        return False
+    return a.offset < b.offset + b.bytes and b.offset < a.offset + a.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """A step's kernel on one target, and how its loops were chosen."""
+
+    kernel: Kernel
+    how: str

@@ -1,0 +1,114 @@
+"""Executables for the CPU: a whole program as one native function."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..cpu import Code, compile_ir
+from ..emit import emit_functions
+from ..loops import Kernel
+from ..machine import Machine
+from ..program import Program
+from .threads import BARRIER_IR, Pool, pool
+
+COUNTER = "readcyclecounter" if platform.machine() in ("x86_64", "AMD64") else "readsteadycounter"
+POOL, CLOCK, FIRST_SLOT = 0, 1, 2  # places in the table of pointers that the entry point receives
+ALIGNMENT = 64
+
+
+def aligned_empty(nbytes: int) -> np.ndarray:
+    """Uninitialised bytes that start on a cache line."""
+    memory = np.empty(nbytes + ALIGNMENT, np.uint8)
+    skip = -memory.ctypes.data % ALIGNMENT
+    return memory[skip : skip + nbytes]
+
+
+def entry_ir(program: Program, kernels: Sequence[Kernel]) -> str:
+    """The entry point: thread `tid`'s share of every kernel in order, barriers where data crosses
+    threads, and the time after each kernel."""
+    lines = [
+        f"declare i64 @llvm.{COUNTER}()",
+        'define void @"program"(ptr %table, i64 %tid, i64 %threads) nounwind {',
+        "entry:",
+        "  %pool = load ptr, ptr %table",
+        "  %clock.at = getelementptr ptr, ptr %table, i64 1",
+        "  %clock = load ptr, ptr %clock.at",
+        "  %first = icmp eq i64 %tid, 0",
+    ]
+    used = sorted({s for step in program.steps for s in step.slots})
+    for s in used:
+        lines.append(f"  %at{s} = getelementptr ptr, ptr %table, i64 {FIRST_SLOT + s}")
+        lines.append(f"  %slot{s} = load ptr, ptr %at{s}")
+
+    def stamp(n: int) -> None:
+        lines.append(f"  br i1 %first, label %stamp{n}, label %go{n}")
+        lines.append(f"stamp{n}:")
+        lines.append(f"  %time{n} = call i64 @llvm.{COUNTER}()")
+        lines.append(f"  %place{n} = getelementptr i64, ptr %clock, i64 {n}")
+        lines.append(f"  store i64 %time{n}, ptr %place{n}")
+        lines.append(f"  br label %go{n}")
+        lines.append(f"go{n}:")
+
+    stamp(0)
+    for n, (step, kernel, wait) in enumerate(zip(program.steps, kernels, program.barriers(), strict=True)):
+        if wait:
+            lines.append("  call void @barrier(ptr %pool, i64 %threads)")
+        args = ", ".join([f"ptr %slot{s}" for s in step.slots] + ["i64 %tid", "i64 %threads"])
+        lines.append(f'  call void @"{kernel.name}"({args})')
+        stamp(n + 1)
+    lines += ["  call void @barrier(ptr %pool, i64 %threads)", "  ret void", "}"]
+    return "\n".join(lines) + "\n"
+
+
+class CpuExecutable:
+    """A program compiled for this CPU, with its arena and its table of pointers.
+
+    Freed with the object: code, arena and all."""
+
+    def __init__(self, program: Program, kernels: Sequence[Kernel], machine: Machine, threads: int) -> None:
+        self.program = program
+        self.kernels = tuple(kernels)
+        self.threads = threads
+        self.ir = emit_functions(self.kernels) + BARRIER_IR + entry_ir(program, self.kernels)
+        self.code: Code = compile_ir(self.ir, machine)
+        self.arena = aligned_empty(max(program.arena_bytes, 1))
+        self.clock = np.zeros(len(program.steps) + 1, np.int64)
+        self.table = np.zeros(FIRST_SLOT + len(program.slots), np.uintp)
+        base = self.arena.ctypes.data
+        self.table[CLOCK] = self.clock.ctypes.data
+        for n, slot in enumerate(program.slots):
+            if slot.kind == "arena":
+                self.table[FIRST_SLOT + n] = base + slot.offset
+        self._entry = self.code.address("program")
+        self._table_address = self.table.ctypes.data
+        self._pool: Pool | None = None
+
+    def bind(self, slot: int, address: int) -> None:
+        """Points an external slot at memory, which the caller keeps alive while the program runs."""
+        self.table[FIRST_SLOT + slot] = address
+
+    def run(self) -> None:
+        if self._pool is None:
+            self._pool = pool(self.threads)
+            self.table[POOL] = self._pool.address
+        self._pool.run(self._entry, self._table_address)
+
+    def kernel_seconds(self, ticks_per_second: float) -> np.ndarray:
+        """Seconds of each kernel in the last run, waits for other threads before it included."""
+        return np.diff(self.clock) / ticks_per_second
+
+
+def ticks_per_second() -> float:
+    """The rate of the counter that times kernels, measured against the system's clock."""
+    code = compile_ir(
+        f"declare i64 @llvm.{COUNTER}()\ndefine i64 @now() {{\n  %t = call i64 @llvm.{COUNTER}()\n  ret i64 %t\n}}\n"
+    )
+    now = ctypes.CFUNCTYPE(ctypes.c_int64)(code.address("now"))
+    start, t0 = now(), time.perf_counter()
+    time.sleep(0.01)
+    return float((now() - start) / (time.perf_counter() - t0))

@@ -1,0 +1,69 @@
+"""Programs run one kernel at a time from Python: slower, and able to look between kernels."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..checks import instrument
+from ..cpu import compile_kernels
+from ..dtypes import numpy_dtype
+from ..emulator import to_cpu
+from ..expr import Buffer
+from ..interpret import interpret
+from ..loops import Kernel
+from ..program import Program
+from .cpu import aligned_empty
+
+
+class _Memory:
+    """The arena, and external memory by slot."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.arena = aligned_empty(max(program.arena_bytes, 1))
+        self.addresses = [self.arena.ctypes.data + s.offset if s.kind == "arena" else 0 for s in program.slots]
+
+    def bind(self, slot: int, address: int) -> None:
+        self.addresses[slot] = address
+
+    def array(self, slot: int, buffer: Buffer) -> np.ndarray:
+        """A slot's memory as an array of a kernel parameter's dtype and shape."""
+        dtype = numpy_dtype(buffer.dtype)
+        memory = (ctypes.c_uint8 * (buffer.size * dtype.itemsize)).from_address(self.addresses[slot])
+        return np.frombuffer(memory, dtype).reshape(buffer.shape)
+
+
+class InterpretedProgram(_Memory):
+    """Every kernel by the definition of the loop language."""
+
+    def __init__(self, program: Program, kernels: Sequence[Kernel]) -> None:
+        super().__init__(program)
+        self.kernels = kernels
+
+    def run(self) -> None:
+        for step, kernel in zip(self.program.steps, self.kernels, strict=True):
+            interpret(kernel, [self.array(s, b) for s, b in zip(step.slots, kernel.params, strict=True)])
+
+
+class CheckedProgram(_Memory):
+    """GPU kernels emulated on one thread, every access checked; the first finding is a CodegenError."""
+
+    def __init__(self, program: Program, kernels: Sequence[Kernel], checks: Sequence[str]) -> None:
+        super().__init__(program)
+        self.checked = [instrument(k, "bounds" in checks, "races" in checks) for k in kernels]
+        emulated = [to_cpu(c.kernel, parallel=False) for c in self.checked]
+        self.code = compile_kernels(emulated)
+        self.functions = []
+        for k in emulated:
+            kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(k.params), ctypes.c_int64, ctypes.c_int64)
+            self.functions.append(kind(self.code.address(k.name)))
+
+    def run(self) -> None:
+        for step, checked, function in zip(self.program.steps, self.checked, self.functions, strict=True):
+            extra = checked.extra_arrays()
+            addresses = [self.addresses[s] for s in step.slots] + [a.ctypes.data for a in extra]
+            function(*addresses, 0, 1)
+            checked.verify(extra[0])

@@ -1,0 +1,172 @@
+"""graphnet: a symbolic computation-graph compiler for neural networks.
+
+    import graphnet as gn
+    x = gn.input("x", ("N", 3))
+    w = gn.parameter("w", (3, 2), init=gn.init.he_normal())
+    f = gn.compile(gn.tanh(x @ w), inputs=[x])
+
+Data flows down this list of modules: types, node, op, ops/ declare graphs; gradient differentiates them;
+pipeline and passes/ optimise them; lower turns them into codegen's index notation; function runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import init, optim
+from .errors import DataError, DTypeError, GradientError, GraphnetError, ShapeError
+from .evaluate import evaluate
+from .function import Function, compile
+from .gradient import gradient, vjp
+from .node import Graph, Node, apply, constant, input, make_graph, parameter
+from .op import OPS, Op, Operand, Sample
+from .ops.broadcast import broadcast_to, reshape, sum
+from .ops.conv import conv2d
+from .ops.elementwise import (
+    add,
+    cast,
+    div,
+    eq,
+    ge,
+    gt,
+    le,
+    leaky_relu,
+    logical_and,
+    logical_or,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    power,
+    softplus,
+    sub,
+    where,
+)
+from .ops.loss import accuracy, bce_with_logits, binary_cross_entropy, cross_entropy, mse
+from .ops.matmul import matmul, matrix_transpose
+from .ops.move import (
+    arange,
+    concatenate,
+    expand_dims,
+    flatten,
+    flip,
+    one_hot,
+    pad,
+    slice,
+    squeeze,
+    transpose,
+)
+from .ops.pool import avg_pool2d, max_pool2d
+from .ops.random import bernoulli, dropout, fold_in, key, uniform
+from .ops.reduce import argmax, max, mean, min, prod
+from .ops.softmax import log_softmax, logsumexp, softmax
+from .state import State
+from .text import parse, to_text
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Callable[..., Node]:
+    """Every registered op without a function of its own: `gn.relu(x)` is `apply(Relu(), x)`; keyword
+    arguments are the op's attributes."""
+    op = OPS.get(name)
+    if op is None or op.kind == "leaf":
+        raise AttributeError(f"module 'graphnet' has no attribute {name!r}")
+
+    def function(*inputs: Any, **attributes: Any) -> Node:
+        return apply(op(**attributes), *inputs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = op.__doc__
+    return function
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(n for n, op in OPS.items() if op.kind != "leaf")})
+
+
+__all__ = [
+    "OPS",
+    "DTypeError",
+    "DataError",
+    "Function",
+    "GradientError",
+    "Graph",
+    "GraphnetError",
+    "Node",
+    "Op",
+    "Operand",
+    "Sample",
+    "ShapeError",
+    "State",
+    "accuracy",
+    "add",
+    "apply",
+    "arange",
+    "argmax",
+    "avg_pool2d",
+    "bce_with_logits",
+    "bernoulli",
+    "binary_cross_entropy",
+    "broadcast_to",
+    "cast",
+    "compile",
+    "concatenate",
+    "constant",
+    "conv2d",
+    "cross_entropy",
+    "div",
+    "dropout",
+    "eq",
+    "evaluate",
+    "expand_dims",
+    "flatten",
+    "flip",
+    "fold_in",
+    "ge",
+    "gradient",
+    "gt",
+    "init",
+    "input",
+    "key",
+    "le",
+    "leaky_relu",
+    "log_softmax",
+    "logical_and",
+    "logical_or",
+    "logsumexp",
+    "lt",
+    "make_graph",
+    "matmul",
+    "matrix_transpose",
+    "max",
+    "max_pool2d",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mse",
+    "mul",
+    "ne",
+    "one_hot",
+    "optim",
+    "pad",
+    "parameter",
+    "parse",
+    "power",
+    "prod",
+    "reshape",
+    "slice",
+    "softmax",
+    "softplus",
+    "squeeze",
+    "sub",
+    "sum",
+    "to_text",
+    "transpose",
+    "uniform",
+    "vjp",
+    "where",
+]

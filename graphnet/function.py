@@ -1,0 +1,266 @@
+"""Compiled functions: `compile` a graph, call it with arrays.
+
+A function compiles itself for the sizes it is called with, once for each set of sizes
+(`specializations`). Parameters live in its `state`, which several functions may share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codegen.dtypes import numpy_dtype
+from codegen.machine import available_threads
+from codegen.program import Program, Scheduled
+
+from .errors import DTypeError, GraphnetError, ShapeError
+from .lower import Lowered, lower
+from .module import Module, Settings
+from .node import Constant, Graph, Node, make_graph
+from .passes.memory import Plan
+from .pipeline import Observer, run
+from .site import current_sites, where
+from .state import State
+from .targets import TARGETS, Executable, Target, parse_target, schedule
+from .types import Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of an executable, exact before anything is allocated."""
+
+    arena: int
+    parameters: int
+    inputs: int
+    outputs: int
+
+    @property
+    def total(self) -> int:
+        return self.arena + self.parameters + self.inputs + self.outputs
+
+
+@dataclass(slots=True, eq=False)
+class Specialization:
+    """A function compiled for one set of sizes."""
+
+    sizes: dict[str, int]
+    module: Module
+    lowered: Lowered
+    scheduled: tuple[Scheduled, ...]
+    executable: Executable
+    seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
+    bound: list[tuple[int, np.ndarray]]  # parameters and constants, kept alive with their slots
+
+    @property
+    def program(self) -> Program:
+        return self.lowered.program
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items()) or "no named sizes"
+        return f"<{sizes}: {len(self.scheduled)} kernels, compiled in {sum(self.seconds.values()):.2f} s>"
+
+
+class Function:
+    """A compiled graph. Call it with one array an input; it returns one array an output.
+
+    With one output the array itself is returned, with several a tuple. Updates have happened on return."""
+
+    def __init__(
+        self, graph: Graph, target: Target, threads: int, state: State, observers: Sequence[Observer]
+    ) -> None:
+        self.graph = graph
+        self.target = target
+        self.threads = threads
+        self.state = state
+        self.observers = tuple(observers)
+        self._compiled: dict[tuple[int, ...], Specialization] = {}
+        self._names = sorted(
+            {name for n in graph.nodes() for e in n.shape if isinstance(e, Dim) for name in e.names}
+        )
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        arrays = [self._check(n, a) for n, a in zip(self.graph.inputs, self._arguments(args, named), strict=True)]
+        spec = self.specialise(self._sizes(arrays))
+        return self._execute(spec, arrays)
+
+    # --------------------------------------------------------------------------------- arguments
+
+    def _arguments(self, args: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
+        names = [n.name for n in self.graph.inputs]
+        if len(args) > len(names):
+            raise GraphnetError(f"the function takes {len(names)} inputs ({', '.join(names)}), not {len(args)}")
+        given = dict(zip(names, args, strict=False))
+        for name, value in named.items():
+            if name not in names or name in given:
+                what = "given twice" if name in given else "not an input"
+                raise GraphnetError(f"{name!r} is {what}; the inputs are {', '.join(names)}")
+            given[name] = value
+        missing = [n for n in names if n not in given]
+        if missing:
+            raise GraphnetError(f"missing inputs: {', '.join(missing)}")
+        return [given[n] for n in names]
+
+    def _check(self, n: Node, value: Any) -> np.ndarray:
+        """The argument as a contiguous array of the declared dtype and rank."""
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        if array.dtype != n.dtype:
+            if not isinstance(value, np.ndarray) and array.dtype.kind in "iuf" and array.ndim == 0:
+                array = array.astype(n.dtype)  # a Python number
+            else:
+                raise DTypeError(f"input {n.name!r} is {n.type}, the given array {array.dtype}{where(n.sites)}")
+        if array.ndim != n.rank:
+            given = f"{array.dtype}{list(array.shape)}"
+            raise ShapeError(f"input {n.name!r} is {n.type}, of rank {n.rank}; given {given}{where(n.sites)}")
+        return np.ascontiguousarray(array)
+
+    def _sizes(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
+        """The named sizes, from the arrays' shapes. Raises ShapeError where they disagree."""
+        sizes: dict[str, int] = {}
+        source: dict[str, str] = {}
+        for n, a in zip(self.graph.inputs, arrays, strict=True):
+            for axis, (declared, given) in enumerate(zip(n.shape, a.shape, strict=True)):
+                if isinstance(declared, Dim) and str(declared) in declared.names:
+                    name = str(declared)
+                    if sizes.setdefault(name, given) != given:
+                        raise ShapeError(
+                            f"{name} is {sizes[name]} in {source[name]} but {given} on axis {axis} of input {n.name!r}"
+                            f"{where(n.sites)}"
+                        )
+                    source.setdefault(name, f"input {n.name!r}")
+        for n, a in zip(self.graph.inputs, arrays, strict=True):
+            wanted = tuple(e.substitute(sizes) if isinstance(e, Dim) else e for e in n.shape)
+            if wanted != a.shape:
+                raise ShapeError(
+                    f"input {n.name!r} is {n.type}: expected {list(wanted)}, given {list(a.shape)}{where(n.sites)}"
+                )
+        return sizes
+
+    # ------------------------------------------------------------------------------- compilation
+
+    @property
+    def specializations(self) -> tuple[Specialization, ...]:
+        return tuple(self._compiled.values())
+
+    def specialise(self, sizes: Mapping[str, int]) -> Specialization:
+        """Compiles for these sizes of the named dimensions, or finds what was compiled before."""
+        missing = [n for n in self._names if n not in sizes]
+        if missing:
+            raise GraphnetError(f"sizes of {', '.join(missing)} are needed, as in specialise({{{missing[0]!r}: 64}})")
+        key = tuple(sizes[n] for n in self._names)
+        if key not in self._compiled:
+            self._compiled[key] = self._compile({n: sizes[n] for n in self._names})
+        return self._compiled[key]
+
+    def _compile(self, sizes: dict[str, int]) -> Specialization:
+        seconds: dict[str, float] = {}
+        last = time.perf_counter()
+
+        def lap(name: str, _: Module | None = None) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            seconds[name] = seconds.get(name, 0.0) + now - last
+            last = now
+
+        module = self.module(sizes, None, (lap, *self.observers))
+        lowered = lower(module)
+        lap("lower")
+        scheduled = tuple(schedule(step, self.target) for step in lowered.program.steps)
+        lap("schedule")
+        executable = TARGETS[self.target.name](lowered.program, scheduled, self.target, self.threads)
+        bound = self._bind_fixed(module, executable)
+        lap("compile")
+        return Specialization(sizes, module, lowered, scheduled, executable, seconds, bound)
+
+    def module(
+        self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()
+    ) -> Module:
+        """The graph after the passes, or after the one named."""
+        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()))
+        return run(Module(self.graph, settings), stop_after, observers)
+
+    def _bind_fixed(self, module: Module, executable: Executable) -> list[tuple[int, np.ndarray]]:
+        """Points parameters and constants at their memory."""
+        plan: Plan = module.plan
+        bound = []
+        for n, slot in plan.slot.items():
+            if n.op.name == "parameter":
+                array = self.state.array(n)
+            elif isinstance(n.op, Constant):
+                array = np.ascontiguousarray(n.op.array)
+            else:
+                continue
+            executable.bind(slot, array.ctypes.data)
+            bound.append((slot, array))
+        return bound
+
+    def _execute(self, spec: Specialization, arrays: Sequence[np.ndarray]) -> Any:
+        plan: Plan = spec.module.plan
+        executable = spec.executable
+        for n, array in zip(spec.module.graph.inputs, arrays, strict=True):
+            executable.bind(plan.slot[n], array.__array_interface__["data"][0])
+        outputs = []
+        for slot in plan.outputs:
+            s = plan.slots[slot]
+            out = np.empty(s.shape, numpy_dtype(s.dtype))
+            executable.bind(slot, out.__array_interface__["data"][0])
+            outputs.append(out)
+        executable.run()
+        results = [o if o.ndim else o[()] for o in outputs]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    # ---------------------------------------------------------------------------------- memory
+
+    def memory(self, spec: Specialization) -> Memory:
+        """Bytes that a specialization needs."""
+        plan: Plan = spec.module.plan
+        graph = spec.module.graph
+
+        def total(slots: Iterable[int]) -> int:
+            return sum(plan.slots[s].bytes for s in slots)
+
+        return Memory(
+            plan.arena_bytes,
+            total(plan.slot[p] for p in graph.parameters),
+            total(plan.slot[n] for n in graph.inputs),
+            total(plan.outputs),
+        )
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.graph} for {self.target}, {len(self._compiled)} specializations>"
+
+
+def compile(
+    outputs: Node | Iterable[Node],
+    inputs: Iterable[Node] = (),
+    updates: Mapping[Node, Node] | None = None,
+    *,
+    target: str = "cpu",
+    threads: int | None = None,
+    state: State | None = None,
+    seed: int = 0,
+    checks: Sequence[str] = (),
+    observers: Sequence[Observer] = (),
+) -> Function:
+    """A function from `inputs` to `outputs` that also gives parameters their new values in `updates`.
+
+    target: see `targets`. threads: of the CPU; all that this process may use by default. state: the
+    parameters' values, shared with another function (`state=step.state`); made from `seed` otherwise.
+    checks: "bounds" and "races", with the emulator.
+
+    Raises GraphnetError for inputs that are missing or are not inputs, and updates of what is no parameter."""
+    nodes = (outputs,) if isinstance(outputs, Node) else tuple(outputs)
+    for n in nodes:
+        if not isinstance(n, Node):
+            raise GraphnetError(f"outputs: {n!r} is not a graph node{where(current_sites())}")
+    graph = make_graph(nodes, tuple(inputs), updates or {})
+    if threads is not None and threads < 1:
+        raise GraphnetError(f"threads must be at least 1, not {threads}")
+    if not nodes and not graph.updates:
+        raise GraphnetError("nothing to compute: no outputs and no updates")
+    parsed = parse_target(target, checks)
+    return Function(graph, parsed, threads or available_threads(), State(seed) if state is None else state, observers)
+

@@ -1,0 +1,196 @@
+"""Groups -> index notation: the last step that knows ops.
+
+Each node of a group is its op's `body` at the group's index. Stored nodes of other groups and leaves are
+loads; virtual nodes are expanded at whatever index they are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codegen.compute import Axis, Computation, Reduce, Reduction, axis
+from codegen.dtypes import FROM_NUMPY
+from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift, substitute
+from codegen.loops import Store
+from codegen.program import Program, Step
+
+from .module import Group, Module
+from .node import Constant, Node
+from .op import Operand
+from .passes.memory import Plan, concrete, physical_shape, storage
+
+NAMES = "ijklmnop"
+
+
+class _Argument(Operand):
+    """An input of an op's body: reads through to wherever the value is."""
+
+    def __init__(self, lowering: _Lowering, node: Node) -> None:
+        self.lowering = lowering
+        self.node = node
+        self.dtype = FROM_NUMPY[node.dtype]
+        self.shape = concrete(node)
+
+    def __call__(self, *index: Expr) -> Expr:
+        return self.lowering.value(self.node, tuple(lift(i, "i64") for i in index))
+
+
+class _Lowering:
+    """One group."""
+
+    def __init__(self, m: Module, plan: Plan, group: Group, name: str) -> None:
+        self.m, self.plan, self.group, self.name = m, plan, group, name
+        self.inside = {n: Var(f"v{k}", FROM_NUMPY[n.dtype]) for k, n in enumerate(group.nodes)}
+        self.outside = {n for n in plan.slot if n not in self.inside}
+        self.stored = {n for g in m.groups for n in g.stored}
+        self.buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}  # by slot and shape
+        self.shared: dict[tuple[Node, tuple[Expr, ...]], Expr] = {}
+        self.index: tuple[Expr, ...] = ()
+        self.names: tuple[str, ...] = ()
+
+    def buffer(self, n: Node) -> Buffer:
+        """The memory of `n`, or of what it is a view of, in the shape of `n`."""
+        slot = self.plan.slot[storage(n, self.m, self.stored)]
+        shape = physical_shape(n, self.m.layouts)
+        if (slot, shape) not in self.buffers:
+            view = f"_as_{len(self.buffers)}" if any(s == slot for s, _ in self.buffers) else ""
+            name = f"{_identifier(self.plan.slots[slot].name)}_{slot}{view}"
+            self.buffers[slot, shape] = Buffer(name, FROM_NUMPY[n.dtype], shape)
+        return self.buffers[slot, shape]
+
+    def place(self, n: Node, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        """A logical index in the order of memory."""
+        order = self.m.layouts.get(n)
+        return index if order is None else tuple(index[a] for a in order)
+
+    def value(self, n: Node, index: tuple[Expr, ...]) -> Expr:
+        """The element of `n` at a logical index."""
+        if n in self.inside:
+            if all(e == 1 or a == b for e, a, b in zip(n.shape, index, self.index, strict=True)):
+                return self.inside[n]
+            raise AssertionError(f"{n!r} is read at another index inside its own group")
+        immediate = _immediate(n)
+        if immediate is not None:
+            return immediate
+        key = (n, index)
+        if key not in self.shared:
+            if n in self.outside or storage(n, self.m, self.stored) in self.outside:
+                self.shared[key] = Load(self.buffer(n), self.place(n, index))
+            else:
+                body = self.body(n, index)
+                assert isinstance(body, Expr), f"{n!r} folds, but is not stored"
+                self.shared[key] = body
+        return self.shared[key]
+
+    def body(self, n: Node, index: tuple[Expr, ...]) -> Expr | Reduce:
+        """The op's body; a reduction axis named like one of the group's axes is renamed."""
+        body = n.op.body(index, *(_Argument(self, i) for i in n.inputs))
+        return _distinct(body, self.names) if isinstance(body, Reduce) else body
+
+    def run(self) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
+        first = self.group.nodes[0]
+        shape = concrete(first)
+        names = first.op.index_names if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
+        self.names = tuple(names)
+        self.index = tuple(Var(x) for x in names)
+        logical = [axis(x, e) for x, e in zip(names, shape, strict=True)]
+        order = self.m.layouts.get(first, tuple(range(len(shape))))
+        axes = tuple(logical[a] for a in order) or (axis("i", 1),)
+        reductions: list[Reduction] = []
+        lets: list[tuple[Var, Expr]] = []
+        stores: list[Store] = []
+        for n in self.group.nodes:
+            var = self.inside[n]
+            body = self.body(n, self.index)
+            if isinstance(body, Reduce):
+                result = Var(f"fold{len(reductions)}", body.dtype)
+                reductions.append(Reduction(result, body))
+                lets.append((var, cast(result, var.dtype)))
+            else:
+                lets.append((var, body))
+        for n in self.group.stored:
+            stores.append(Store(self.buffer(n), self.place(n, self.index), self.inside[n]))
+        slots = tuple(slot for slot, _ in self.buffers)
+        written = frozenset(self.plan.slot[n] for n in self.group.stored)
+        computation = Computation(
+            self.name, axes, tuple(reductions), tuple(lets), tuple(stores), tuple(self.buffers.values())
+        )
+        return computation, slots, frozenset(slots) - (written - self._also_read(written)), written
+
+    def _also_read(self, written: frozenset[int]) -> frozenset[int]:
+        """Slots that the kernel both reads and writes: parameters updated in place."""
+        roots = {storage(n, self.m, self.stored) for n, _ in self.shared}
+        return frozenset(self.plan.slot[n] for n in roots if n in self.plan.slot) & written
+
+
+def _distinct(r: Reduce, names: tuple[str, ...]) -> Reduce:
+    """The reduction with axes renamed that an output axis is called like."""
+    new: dict[str, Expr] = {a.name: Var(f"{a.name}_sum") for a in r.axes if a.name in names}
+    if not new:
+        return r
+    axes = tuple(
+        Axis(f"{a.name}_sum" if a.name in new else a.name, a.extent, substitute(a.lo, new), substitute(a.hi, new))
+        for a in r.axes
+    )
+    where = None if r.where is None else substitute(r.where, new)
+    return Reduce(r.op, axes, substitute(r.value, new), where)
+
+
+def _immediate(n: Node) -> Const | None:
+    """The value of a constant whose elements are all equal."""
+    if not isinstance(n.op, Constant) or n.op.array.size == 0:
+        return None
+    values = n.op.array.reshape(-1)
+    if values.size > 1 and not (values == values[0]).all():
+        return None
+    e = const(values[0].item(), FROM_NUMPY[n.dtype])
+    return e if isinstance(e, Const) else None
+
+
+def _identifier(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name) or "x"
+
+
+def kernel_name(number: int, group: Group) -> str:
+    """Such as `k3_conv2d_add_relu`."""
+    ops = [n.op.name for n in group.nodes]
+    if len(ops) > 4:
+        ops = [*ops[:3], f"and_{len(ops) - 3}_more"]
+    return "_".join([f"k{number}", *ops])
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A program, and for each of its steps the group it came from (None: a copy)."""
+
+    program: Program
+    groups: tuple[Group | None, ...]
+
+
+def lower(m: Module) -> Lowered:
+    """The module's groups as a program, in the order of execution."""
+    plan: Plan = m.plan
+    steps: list[Step] = []
+    groups: list[Group | None] = []
+    for k, g in enumerate(m.groups):
+        computation, slots, reads, writes = _Lowering(m, plan, g, kernel_name(k, g)).run()
+        steps.append(Step(computation, slots, reads, writes))
+        groups.append(g)
+    for n, target in plan.copies:
+        steps.append(_copy(len(steps), n, target, m, plan))
+        groups.append(None)
+    return Lowered(Program("program", plan.slots, tuple(steps), plan.arena_bytes), tuple(groups))
+
+
+def _copy(number: int, n: Node, target: int, m: Module, plan: Plan) -> Step:
+    """The value of `n`, row-major, into slot `target`."""
+    axes: tuple[Axis, ...] = tuple(axis(NAMES[k], e) for k, e in enumerate(concrete(n))) or (axis("i", 1),)
+    index = tuple(Var(a.name) for a in axes) if n.rank else ()
+    empty = Group((), (), ())
+    lowering = _Lowering(m, plan, empty, f"k{number}_copy")
+    value = lowering.value(n, index)
+    to = Buffer(f"to_{target}", FROM_NUMPY[n.dtype], concrete(n))
+    params = (*lowering.buffers.values(), to)
+    computation = Computation(lowering.name, axes, (), (), (Store(to, index, value),), params)
+    sources = tuple(slot for slot, _ in lowering.buffers)
+    return Step(computation, (*sources, target), frozenset(sources), frozenset((target,)))

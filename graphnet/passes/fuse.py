@@ -1,0 +1,241 @@
+"""Which nodes are computed together in one kernel.
+
+A group is one kernel: nodes computed at the same index of one iteration space. Nodes outside all groups are
+*virtual*: they are computed wherever they are needed, at the index at which they are needed.
+
+In the graph's order, each node goes to the first of these that fits:
+
+    movement (views, pads, broadcasts)             virtual
+    elementwise                                    joins the latest group it reads at its own index, if all else it
+                                                   reads is ready before that group
+    elementwise of inputs and parameters only      virtual, if cheap or used once
+    a reduction of what one other group alone makes    dissolves that group, if it is elementwise: its
+                                                   values are computed inside the sum
+    a reduction over the same windows as another's     joins it
+    everything else                                starts a group
+
+Groups run in the order in which they start. A group's external inputs come from earlier groups, so
+no cycle can arise, and the pass is linear in the size of the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+from ..module import Decision, Group, Module
+from ..node import Node
+from ..ops.broadcast import Reshape
+from ..ops.move import Slice, Transpose
+from ..ops.relayout import Relayout
+
+COSTLY = frozenset(("exp", "log", "tanh", "sigmoid", "sqrt", "div", "power", "reciprocal"))
+VIEWS = (Transpose, Slice)  # movement that only changes strides
+
+
+@dataclass(slots=True)
+class _Growing:
+    order: int
+    shape: tuple[object, ...]
+    layout: tuple[int, ...] | None
+    nodes: list[Node] = field(default_factory=list)
+    anchors: list[Node] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    dissolved: bool = False
+
+
+def reduces(n: Node) -> bool:
+    """Whether the op's body folds: such a node can only anchor a group."""
+    return n.op.kind in ("reduce", "contract") or (n.op.kind == "window" and not n.op.name.endswith(("scatter", "gather")))
+
+
+def fuse(m: Module) -> Module:
+    """Groups for every node of the graph that must be computed and stored, in the order of execution."""
+    return _Fuser(m).run()
+
+
+class _Fuser:
+    def __init__(self, m: Module) -> None:
+        self.m = m
+        self.order = scalars_first(m.graph.nodes())
+        self.results = set(m.graph.results)
+        self.users: dict[Node, list[Node]] = {}
+        for n in self.order:
+            for i in dict.fromkeys(n.inputs):
+                self.users.setdefault(i, []).append(n)
+        self.group: dict[Node, _Growing] = {}
+        self.groups: list[_Growing] = []
+        self.ready: dict[Node, int] = {}  # the order of the latest group that a node's value needs
+        self.stored_for_products = self.operands()
+        self.siblings: dict[tuple[object, ...], _Growing] = {}
+        self.decisions: list[Decision] = []
+
+    def operands(self) -> set[Node]:
+        """Nodes that must be in memory because a product or window reads them again and again."""
+        found: set[Node] = set()
+        for n in self.order:
+            if n.op.kind in ("contract", "window"):
+                for i in n.inputs:
+                    while isinstance(i.op, VIEWS) or self.is_view(i):
+                        i = i.inputs[0]
+                    if i.op.kind != "leaf":
+                        found.add(i)
+        return found
+
+    def is_view(self, n: Node) -> bool:
+        return isinstance(n.op, Reshape) and is_alias(n, self.m.layouts)
+
+    def run(self) -> Module:
+        for n in self.order:
+            if n.op.kind != "leaf":
+                self.place(n)
+        return replace(self.m, groups=self.finish()).decided(*self.decisions)
+
+    # ------------------------------------------------------------------------------------- placing
+
+    def place(self, n: Node) -> None:
+        if n.op.kind == "move" and not isinstance(n.op, Relayout) and n not in self.results:
+            if n not in self.stored_for_products:
+                self.make_virtual(n)
+                return
+        if reduces(n):
+            self.place_reduction(n)
+        elif n.op.kind in ("elementwise", "random") and self.join(n):
+            return
+        elif n.op.kind == "elementwise" and self.floats(n):
+            self.make_virtual(n)
+        else:
+            self.start(n)
+
+    def make_virtual(self, n: Node) -> None:
+        self.ready[n] = max((self.ready.get(i, -1) for i in n.inputs), default=-1)
+
+    def floats(self, n: Node) -> bool:
+        """Whether computing `n` where it is needed is better than storing it: it needs no kernel's result."""
+        if n in self.results or n in self.stored_for_products or n.op.kind == "random":
+            return False
+        if max((self.ready.get(i, -1) for i in n.inputs), default=-1) >= 0:
+            return False
+        return len(self.users.get(n, ())) == 1 or n.op.name not in COSTLY
+
+    def join(self, n: Node) -> bool:
+        """Puts an elementwise node into the latest group that it reads at its own index."""
+        candidates = [self.group[i] for i in n.inputs if i in self.group and i.shape == n.shape]
+        candidates = [g for g in candidates if g.layout == self.m.layouts.get(n)]
+        if not candidates:
+            return False
+        g = max(candidates, key=lambda c: c.order)
+        for i in n.inputs:
+            if self.group.get(i) is g and i.shape == n.shape:
+                continue
+            if self.ready.get(i, -1) >= g.order:
+                what = f"{i.op.name} is not ready before {g.nodes[0].op.name}"
+                self.decisions.append(Decision("fuse", n, f"not fused with {g.nodes[-1].op.name}", what))
+                return False
+        self.add(g, n, f"{n.op.name} after {g.nodes[-1].op.name}: the same index")
+        return True
+
+    def place_reduction(self, n: Node) -> None:
+        signature = (n.inputs, n.shape, self.m.layouts.get(n), *_fold(n))
+        sibling = self.siblings.get(signature)
+        if sibling is not None and sibling.nodes == sibling.anchors:
+            self.add(sibling, n, f"{n.op.name} with {sibling.nodes[0].op.name}: the same input and axes")
+            sibling.anchors.append(n)
+            return
+        if n.op.kind == "reduce":
+            for i in n.inputs:
+                self.dissolve(i, n)
+        g = self.start(n)
+        g.anchors.append(n)
+        if n.op.kind != "contract":
+            self.siblings[signature] = g
+
+    def dissolve(self, i: Node, user: Node) -> None:
+        """The elementwise group that makes only `i`, only for `user`, is computed inside `user` instead."""
+        path = [i]
+        while path[-1].op.kind == "move" and path[-1] not in self.group and path[-1].inputs:
+            if len(self.users[path[-1]]) != 1 or path[-1].shape != i.shape and not self.is_view(path[-1]):
+                return
+            path.append(path[-1].inputs[0])
+        base = path[-1]
+        g = self.group.get(base)
+        if g is None or g.anchors or base.op.kind == "move" or len(self.users[base]) != 1 or base in self.results:
+            return
+        if any(base.op.kind == "window" for base in g.nodes):
+            return
+        inside = set(g.nodes)
+        for x in g.nodes:
+            if x is not base and (x in self.results or any(u not in inside for u in self.users[x])):
+                return
+        g.dissolved = True
+        for x in g.nodes:
+            del self.group[x]
+        for x in g.nodes:
+            self.make_virtual(x)
+        for x in reversed(path[:-1]):
+            self.make_virtual(x)
+        self.decisions.append(Decision("fuse", user, f"with its producer {base.op.name}", "its only user is this sum"))
+
+    def start(self, n: Node) -> _Growing:
+        g = _Growing(len(self.groups), n.shape, self.m.layouts.get(n))
+        self.groups.append(g)
+        g.nodes.append(n)
+        self.group[n] = g
+        self.ready[n] = g.order
+        return g
+
+    def add(self, g: _Growing, n: Node, why: str) -> None:
+        g.nodes.append(n)
+        g.reasons.append(why)
+        self.group[n] = g
+        self.ready[n] = g.order
+
+    # ------------------------------------------------------------------------------------ finishing
+
+    def finish(self) -> tuple[Group, ...]:
+        """What each group must store: results, and what is read outside of it or not at its own index."""
+        needed = set(self.results)
+        for n in self.order:
+            if n.op.kind == "leaf":
+                continue
+            for i in n.inputs:
+                if i in self.group and (self.group.get(n) is not self.group[i] or i.shape != n.shape):
+                    needed.add(i)
+        out = []
+        for g in self.groups:
+            if not g.dissolved:
+                stored = tuple(n for n in g.nodes if n in needed)
+                out.append(Group(tuple(g.nodes), tuple(g.anchors), stored, tuple(g.reasons)))
+        return tuple(out)
+
+
+def _fold(n: Node) -> tuple[object, ...]:
+    """What two reductions must share to run in one loop."""
+    names = {f.name for f in fields(n.op)} & {"axes", "keepdims", "window", "stride", "padding"}
+    return tuple((name, getattr(n.op, name)) for name in sorted(names))
+
+
+def is_alias(n: Node, layouts: dict[Node, tuple[int, ...]]) -> bool:
+    """Whether a reshape's result lies in memory exactly as its input does."""
+    (x,) = n.inputs
+    a, b = layouts.get(x), layouts.get(n)
+    if a is None and b is None:
+        return True
+    if a is None or b is None or x.rank < 1 or n.rank < 1:
+        return False
+    # both keep one axis innermost: the same axis, if what precedes it has the same size
+    plain = a[:-1] == tuple(i for i in range(x.rank) if i != a[-1]) and b[:-1] == tuple(
+        i for i in range(n.rank) if i != b[-1]
+    )
+    return plain and x.shape[a[-1]] == n.shape[b[-1]] and a[-1] == 0 and b[-1] == 0
+
+
+def scalars_first(order: list[Node]) -> list[Node]:
+    """The graph's order, with what depends on leaves alone and is a single number moved to the front:
+    step counts and learning rates are then ready for any kernel."""
+    early: set[Node] = set()
+    for n in order:
+        if all(e == 1 for e in n.shape) and all(i in early or i.op.kind == "leaf" for i in n.inputs):
+            early.add(n)
+    return [n for n in order if n in early] + [n for n in order if n not in early]
+
+

@@ -1,0 +1,50 @@
+"""The passes, in order. Read `PIPELINE` from top to bottom.
+
+The runner verifies the graph after every pass, always, and then calls the observers it was given:
+printing, timing and drawing between passes are observers, and the passes know nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .errors import GraphnetError
+from .module import Module
+from .passes.expand import expand
+from .passes.fuse import fuse
+from .passes.layout import layout
+from .passes.memory import memory
+from .passes.simplify import simplify
+from .passes.specialise import specialise
+from .passes.stabilise import stabilise
+from .verify import verify
+
+Pass = Callable[[Module], Module]
+Observer = Callable[[str, Module], None]
+
+PIPELINE: tuple[tuple[str, Pass], ...] = (
+    ("stabilise", stabilise),  # forms that do not overflow, while softmax and losses are still whole
+    ("expand", expand),  # composite ops become the ops they are made of
+    ("simplify", simplify),  # constants, algebra
+    ("specialise", specialise),  # named sizes become numbers
+    ("layout", layout),  # the order of axes in memory, and explicit conversions
+    ("fuse", fuse),  # which nodes share a kernel
+    ("memory", memory),  # a place for every stored value
+)
+
+NAMES = tuple(name for name, _ in PIPELINE)
+
+
+def run(m: Module, stop_after: str | None = None, observers: Sequence[Observer] = ()) -> Module:
+    """The module after the whole pipeline, or after the pass named by `stop_after`."""
+    if stop_after is not None and stop_after not in NAMES:
+        raise GraphnetError(f"stop_after: no pass {stop_after!r}; there are {', '.join(NAMES)}")
+    verify(m.graph)
+    for name, p in PIPELINE:
+        m = p(m)
+        verify(m.graph)
+        for observe in observers:
+            observe(name, m)
+        if name == stop_after:
+            break
+    return m

@@ -1,0 +1,73 @@
+"""The values of parameters: made by their initialisers, shared by the executables that are given them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from codegen.runtime.cpu import aligned_empty
+
+from .errors import DTypeError, GraphnetError, ShapeError
+from .node import Node, Parameter
+
+
+class State:
+    """Parameter values by name. Executables read and update these arrays in place."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._arrays: dict[str, np.ndarray] = {}
+        self._nodes: dict[str, Node] = {}
+
+    def array(self, parameter: Node) -> np.ndarray:
+        """The value of a parameter, made by its initialiser at the first request. The random stream is
+        keyed by the seed and the parameter's name, so it does not depend on what else there is."""
+        op = parameter.op
+        if not isinstance(op, Parameter):
+            raise GraphnetError(f"{parameter!r} is not a parameter")
+        name = op.label
+        known = self._nodes.get(name)
+        if known is not None and known is not parameter:
+            raise GraphnetError(f"two parameters are called {name!r}: {known!r} and {parameter!r}")
+        if name not in self._arrays:
+            shape = tuple(int(e) for e in parameter.shape)  # type: ignore[arg-type]
+            rng = np.random.Generator(np.random.Philox(key=[self.seed, zlib.crc32(name.encode())]))
+            value = op.init.sample(shape, parameter.dtype, rng)
+            self._nodes[name] = parameter
+            self._arrays[name] = _aligned(np.asarray(value, dtype=parameter.dtype).reshape(shape))
+        return self._arrays[name]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            raise GraphnetError(f"no parameter {name!r}; there are {', '.join(self._arrays) or 'none yet'}")
+        return self._arrays[name]
+
+    def __setitem__(self, name: str, value: np.ndarray) -> None:
+        """Overwrites a parameter's value; shape and dtype must be its own."""
+        target, value = self[name], np.asarray(value)
+        if value.shape != target.shape:
+            raise ShapeError(f"parameter {name!r} has shape {target.shape}, the given value {value.shape}")
+        if value.dtype != target.dtype:
+            raise DTypeError(f"parameter {name!r} is {target.dtype}, the given value {value.dtype}")
+        target[...] = value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
+
+    def items(self) -> list[tuple[str, np.ndarray]]:
+        return list(self._arrays.items())
+
+
+def _aligned(value: np.ndarray) -> np.ndarray:
+    """A copy that starts on a cache line."""
+    copy = aligned_empty(max(value.nbytes, 1))[: value.nbytes].view(value.dtype).reshape(value.shape)
+    copy[...] = value
+    return copy

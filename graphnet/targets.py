@@ -1,0 +1,106 @@
+"""The targets: how a program becomes something that runs. One row of `TARGETS` each.
+
+    cpu         machine code for this CPU; cpu:avx2 and cpu:simd128 for narrower vectors
+    emulator    the GPU's schedules, emulated on this CPU; checks=("bounds", "races") watch every access
+    cuda        NVIDIA GPUs, through PTX; cuda:sm_90 for one architecture
+    interpret   the CPU's schedules by the definition of the loop language: slow
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from codegen.emulator import to_cpu
+from codegen.kernels import cpu as cpu_schedules
+from codegen.kernels import gpu as gpu_schedules
+from codegen.machine import machine
+from codegen.program import Program, Scheduled, Step
+from codegen.runtime.cpu import CpuExecutable
+from codegen.runtime.stepwise import CheckedProgram, InterpretedProgram
+from codegen.verify import verify
+
+from .errors import GraphnetError
+
+
+class Executable(Protocol):
+    """A program ready to run: external slots are bound to host memory, then it runs."""
+
+    def bind(self, slot: int, address: int) -> None: ...
+
+    def run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parsed target: a name of TARGETS, what followed the colon, and the emulator's checks."""
+
+    name: str
+    option: str = ""
+    checks: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """ "cpu" or "gpu": whose layouts and schedules it uses."""
+        return "cpu" if self.name in ("cpu", "interpret") else "gpu"
+
+    @property
+    def extension(self) -> str:
+        """The vector extension asked for; "" is the widest."""
+        return self.option if self.name == "cpu" else ""
+
+    @property
+    def lanes(self) -> int:
+        """float32 lanes of a vector."""
+        return machine(self.extension).lanes(4)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.option}" if self.option else self.name
+
+
+CHECKS = ("bounds", "races")
+
+
+def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
+    """A target from its text.
+
+    Raises GraphnetError, naming what there is, for an unknown target or check."""
+    name, _, option = text.partition(":")
+    if name not in TARGETS:
+        raise GraphnetError(f"unknown target {text!r}; there are {', '.join(TARGETS)}")
+    if checks and name != "emulator":
+        raise GraphnetError(f'checks={tuple(checks)} need target="emulator", not {text!r}')
+    unknown = set(checks) - set(CHECKS)
+    if unknown:
+        raise GraphnetError(f"unknown checks {sorted(unknown)}; there are {', '.join(CHECKS)}")
+    return Target(name, option, tuple(checks))
+
+
+def schedule(step: Step, target: Target) -> Scheduled:
+    """The loops of one step on a target, verified, and how they were chosen."""
+    if target.family == "cpu":
+        kernel, how = cpu_schedules.schedule(step.computation, machine(target.extension))
+    else:
+        kernel, how = gpu_schedules.choose(step.computation)
+    verify(kernel, target.family)
+    return Scheduled(kernel, how)
+
+
+def _cpu(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
+    return CpuExecutable(program, [s.kernel for s in scheduled], machine(target.extension), threads)
+
+
+def _emulator(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
+    if target.checks:
+        return CheckedProgram(program, [s.kernel for s in scheduled], target.checks)
+    return CpuExecutable(program, [to_cpu(s.kernel) for s in scheduled], machine(), threads)
+
+
+def _interpret(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
+    return InterpretedProgram(program, [s.kernel for s in scheduled])
+
+
+Build = Callable[[Program, Sequence[Scheduled], Target, int], Executable]
+
+TARGETS: dict[str, Build] = {"cpu": _cpu, "emulator": _emulator, "interpret": _interpret}
