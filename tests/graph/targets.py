@@ -1,0 +1,148 @@
+"""Running a few nodes on a target: "reference" by the ops' NumPy evaluate, "body" by their index notation.
+
+The interpreter of bodies below works point by point on Python numbers. It shares nothing with codegen's.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from codegen.compute import Reduce
+from codegen.dtypes import FROM_NUMPY, numpy_dtype
+from codegen.expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from graphnet.evaluate import evaluate
+from graphnet.node import Node, toposort
+from graphnet.op import Op, Operand
+
+TARGETS = ("reference", "body")
+
+
+def run(nodes: Sequence[Node], feeds: Mapping[Node, np.ndarray], target: str) -> list[np.ndarray]:
+    """The values of `nodes`, given those of the inputs (and of parameters, if there are any)."""
+    if target == "reference":
+        return evaluate(nodes, feeds)
+    if target == "body":
+        values = dict(feeds)
+        with np.errstate(all="ignore"):
+            for n in toposort(nodes):
+                if n not in values:
+                    values[n] = _value(n, [values[i] for i in n.inputs])
+        return [values[n] for n in nodes]
+    raise ValueError(f"unknown target {target!r}")
+
+
+def _value(n: Node, inputs: list[np.ndarray]) -> np.ndarray:
+    if n.op.kind == "leaf":
+        return n.op.evaluate()
+    if type(n.op).body is Op.body:
+        return run([n.op.graph(*n.inputs)], dict(zip(n.inputs, inputs, strict=True)), "body")[0]
+    shape = tuple(int(e) for e in n.shape)
+    index = tuple(Var(f"i{a}") for a in range(len(shape)))
+    buffers = [Buffer(f"x{k}", FROM_NUMPY[x.dtype.name], x.shape) for k, x in enumerate(inputs)]
+    body = n.op.body(index, *(_BufferOperand(b) for b in buffers))
+    arrays = {b.name: x for b, x in zip(buffers, inputs, strict=True)}
+    out = np.zeros(shape, dtype=n.dtype)
+    for point in itertools.product(*map(range, shape)):
+        env = {v.name: i for v, i in zip(index, point, strict=True)}
+        out[point] = reduce(body, env, arrays) if isinstance(body, Reduce) else Point(env, arrays).value(body)
+    return out
+
+
+class _BufferOperand(Operand):
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer, self.dtype, self.shape = buffer, buffer.dtype, buffer.shape
+
+    def __call__(self, *index: Expr) -> Expr:
+        return self.buffer[index]
+
+
+def reduce(r: Reduce, env: dict[str, int], arrays: Mapping[str, np.ndarray]) -> Any:
+    """A reduction at one point, over the positions that its bounds and condition leave."""
+    here = Point(env, arrays)
+    ranges = [range(here.value(a.lo), here.value(a.hi)) for a in r.axes]
+    for a, extent in zip(r.axes, ranges, strict=True):
+        assert len(extent) <= a.extent and (not extent or 0 <= extent[0]), f"bounds of {a.name}: {extent}"
+    found: list[tuple[int, Any]] = []
+    for point in itertools.product(*ranges):
+        position = 0
+        for a, i in zip(r.axes, point, strict=True):
+            position = position * a.extent + i
+        at = Point({**env, **{a.name: i for a, i in zip(r.axes, point, strict=True)}}, arrays)
+        if r.where is None or at.value(r.where):
+            found.append((position, at.value(r.value)))
+    values = [v for _, v in found]
+    if r.op == "argmax":
+        return found[int(np.argmax(values))][0]
+    dtype = numpy_dtype(r.dtype)
+    return {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[r.op](np.array(values, dtype=dtype))
+
+
+_BITS = {"i32": 32, "i64": 64, "u8": 8}
+
+_FUNCTIONS = {
+    "neg": lambda a: -a, "abs": abs, "not": lambda a: not a, "sqrt": np.sqrt, "floor": np.floor,
+    "exp": np.exp, "log": np.log, "tanh": np.tanh,
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+    "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "min": min, "max": max,
+    "and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
+    "shl": lambda a, b: a << b, "shr": lambda a, b: a >> b,
+    "lt": lambda a, b: a < b, "le": lambda a, b: a <= b, "eq": lambda a, b: a == b, "ne": lambda a, b: a != b,
+}  # fmt: skip
+
+
+class Point:
+    """Expressions at one point: shared subexpressions are computed once, sides not taken never."""
+
+    def __init__(self, env: Mapping[str, int], arrays: Mapping[str, np.ndarray]) -> None:
+        self.env, self.arrays = env, arrays
+        self.memo: dict[int, Any] = {}
+
+    def value(self, e: Expr) -> Any:
+        if id(e) not in self.memo:
+            self.memo[id(e)] = _as(e.dtype, self._value(e))
+        return self.memo[id(e)]
+
+    def _value(self, e: Expr) -> Any:
+        match e:
+            case Const(value=v):
+                return v
+            case Var(name=name):
+                return self.env[name]
+            case Unary(op, a):
+                return _FUNCTIONS[op](self.value(a))
+            case Binary(op, a, b):
+                assert op not in ("floordiv", "mod") or self.value(b) > 0
+                out = _FUNCTIONS[op](self.value(a), self.value(b))
+                # Index arithmetic and Philox must not rely on how a target wraps.
+                assert e.dtype != "i64" or -(1 << 63) <= out < 1 << 63, f"{op} overflows"
+                return out
+            case Select(cond, a, b):
+                return self.value(a if self.value(cond) else b)
+            case Fma(a, b, c):
+                return self.value(a) * self.value(b) + self.value(c)
+            case Cast(a, t):
+                v = self.value(a)
+                return v != 0 if t == "bool" else int(v) if t in _BITS else v
+            case Bitcast(a, t):
+                return np.array(self.value(a), numpy_dtype(a.dtype)).view(numpy_dtype(t))[()]
+            case Load(buffer, index):
+                at = tuple(self.value(i) for i in index)
+                inside = all(0 <= i < n for i, n in zip(at, buffer.shape, strict=True))
+                assert inside, f"{buffer.name}{list(at)} is outside of {buffer.shape}"
+                return self.arrays[buffer.name][at].item()
+        raise TypeError(f"not an expression: {e!r}")
+
+
+def _as(dtype: str, v: Any) -> Any:
+    """A value as the dtype holds it: floats rounded, integers wrapped."""
+    if dtype == "bool":
+        return bool(v)
+    if dtype in _BITS:
+        bits = _BITS[dtype]
+        v = int(v) & ((1 << bits) - 1)
+        return v - (1 << bits) if dtype != "u8" and v >> (bits - 1) else v
+    return np.float32(v) if dtype == "f32" else np.float64(v)
