@@ -28,11 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GraphnetError, VerifyError
+from .errors import GraphnetError, ShapeError, VerifyError
 from .module import Decision
 from .node import Constant, Graph, Node, apply, constant, make_graph
 from .op import OPS
 from .site import derived
+from .types import FLOATS
 
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "eq", "ne", "logical_and", "logical_or"})
 
@@ -44,6 +45,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "is_identity": lambda a: tuple(a) == tuple(range(len(a))),
     "is_single": lambda axes: len(axes) == 1,
     "only": lambda axes: axes[0],
+    "ones": lambda shape: (1,) * len(shape),
+    "is_scalar": lambda x: x.shape == (),
+    "only_first_is_scalar": lambda x, y: x.shape == () and y.shape != (),
+    "has_one_element": lambda x: all(e == 1 for e in x.shape),
     "may_be_positive": lambda x: not (x.op.name == "neg" and x.inputs[0].op.name == "abs"),
     "is_integer": lambda x: not x.type.is_float and x.dtype != "bool",
 }
@@ -202,8 +207,13 @@ def uniform_value(node: Node) -> bool | int | float | None:
     return value
 
 
-def same_number(a: bool | int | float, b: bool | int | float) -> bool:
-    return a == b and isinstance(a, bool) == isinstance(b, bool) and bool(np.signbit(a) == np.signbit(b))
+def same_number(found: bool | int | float, wanted: bool | int | float, dtype: str) -> bool:
+    """Whether a constant's value is the number of a pattern, once that is rounded to the constant's dtype."""
+    if dtype in FLOATS:
+        wanted = np.dtype(dtype).type(wanted).item()
+    elif isinstance(found, bool) != isinstance(wanted, bool):
+        return False
+    return found == wanted and bool(np.signbit(found) == np.signbit(wanted))
 
 
 def match_node(pattern: Pattern | Literal, node: Node, bound: Bindings) -> Iterator[Bindings]:
@@ -216,7 +226,7 @@ def match_node(pattern: Pattern | Literal, node: Node, bound: Bindings) -> Itera
                 yield bound
         case Number(value):
             found = uniform_value(node)
-            if found is not None and same_number(found, value):
+            if found is not None and same_number(found, value, node.dtype):
                 yield bound
         case Call(name, args, attributes):
             if node.op.name != name or len(node.inputs) != len(args):
@@ -281,10 +291,13 @@ def rewritten(rule: Compiled, node: Node) -> Node | None:
     for bound in match_node(rule.left, node, {}):
         if not attribute(rule.when, bound):
             continue
-        with derived(node.sites):
-            new = build(rule.right, bound, node.dtype)
-            if isinstance(rule.right, Number) and node.shape:
-                new = apply(OPS["broadcast_to"](shape=node.shape), new)
+        try:
+            with derived(node.sites):
+                new = build(rule.right, bound, node.dtype)
+                if isinstance(rule.right, Number) and node.shape:
+                    new = apply(OPS["broadcast_to"](shape=node.shape), new)
+        except ShapeError:  # a wildcard was smaller than the rule thought, and broadcasts
+            continue
         if new.type == node.type and new is not node:
             return new
     return None

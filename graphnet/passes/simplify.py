@@ -76,7 +76,24 @@ RULES = (
     Rule("slice(x, starts=a, stops=b, steps=s)", "x"),
     Rule("pad(x, low=a, high=b, interior=i, value=v)", "x"),
     Rule("concatenate(x, axis=a)", "x"),
+    Rule("neg(broadcast_to(x, shape=s))", "broadcast_to(neg(x), shape=s)"),
+    Rule(
+        "reshape(broadcast_to(x, shape=r), shape=s)",
+        "broadcast_to(reshape(x, shape=ones(s)), shape=s)",
+        when="has_one_element(x)",
+    ),
+    Rule("reshape(sum(x, axes=a, keepdims=False), shape=s)", "sum(x, axes=a, keepdims=True)"),
+    Rule("reshape(div(x, y), shape=s)", "div(x, reshape(y, shape=s))", when="only_first_is_scalar(x, y)"),
     # Elementwise ops broadcast by themselves.
+    Rule("broadcast_to(reshape(x, shape=r), shape=s)", "broadcast_to(x, shape=s)", when="is_scalar(x)"),
+    Rule("add(reshape(x, shape=s), y)", "add(x, y)", when="is_scalar(x)"),
+    Rule("mul(reshape(x, shape=s), y)", "mul(x, y)", when="is_scalar(x)"),
+    Rule("sub(reshape(x, shape=s), y)", "sub(x, y)", when="is_scalar(x)"),
+    Rule("sub(x, reshape(y, shape=s))", "sub(x, y)", when="is_scalar(y)"),
+    Rule("div(reshape(x, shape=s), y)", "div(x, y)", when="is_scalar(x)"),
+    Rule("div(x, reshape(y, shape=s))", "div(x, y)", when="is_scalar(y)"),
+    Rule("where(c, reshape(x, shape=s), y)", "where(c, x, y)", when="is_scalar(x)"),
+    Rule("where(c, x, reshape(y, shape=s))", "where(c, x, y)", when="is_scalar(y)"),
     Rule("add(broadcast_to(x, shape=s), y)", "add(x, y)"),
     Rule("mul(broadcast_to(x, shape=s), y)", "mul(x, y)"),
     Rule("sub(broadcast_to(x, shape=s), y)", "sub(x, y)"),
@@ -111,11 +128,11 @@ RULES = (
     Rule("square(sqrt(x))", "x", exact=False),
 )
 
-_RULE_SET = RuleSet(RULES)
+ALGEBRA = RuleSet(RULES)
 
 
 def simplify(m: Module, approximate: bool = False) -> Module:
-    graph, firings = rewrite(m.graph, _RULE_SET.step(approximate), fold)
+    graph, firings = rewrite(m.graph, ALGEBRA.step(approximate), fold)
     return m.with_graph(graph).decided(*decisions("simplify", firings))
 
 

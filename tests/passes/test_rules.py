@@ -16,14 +16,14 @@ from graphnet.passes import simplify, stabilise
 from graphnet.rewrite import Call, Compiled, Literal, Number, Pattern, Rule, Wild, build, compile_rule, rewritten
 
 ROWS, COLUMNS = 12, 50
-SHAPES = ((ROWS, COLUMNS), (ROWS, 1), (COLUMNS,), ())
+SHAPES = ((ROWS, COLUMNS), (ROWS, 1), (COLUMNS,), (), (ROWS,))
 DTYPES = ("float64", "int64", "bool")
 ATTRIBUTES: dict[str, tuple[Any, ...]] = {
     "axes": ((1,), (0, 1), (1, 0), ()),
     "axis": (1, 0),
     "perm": ((1, 0), (0, 1), (0,)),
     "keepdims": (True, False),
-    "shape": ((ROWS, COLUMNS), (COLUMNS, ROWS), (ROWS * COLUMNS,)),
+    "shape": ((ROWS, COLUMNS), (COLUMNS, ROWS), (ROWS * COLUMNS,), (ROWS, 1), (1, 1)),
     "starts": ((0, 0), (1, 0)),
     "stops": ((None, None), (ROWS, COLUMNS)),
     "steps": ((1, 1), (2, 1)),
