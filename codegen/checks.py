@@ -48,8 +48,7 @@ _MANY = 2**_THREAD_BITS - 1
 _MANY_BLOCKS = 2**62
 
 
-def zero(n: int = 0) -> Const:
-    return Const(n, "i64")
+ZERO = Const(0, "i64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,8 @@ class _Instrument:
     races: bool
     buffers: list[Buffer] = field(default_factory=list)
     shadows: dict[Buffer, Buffer] = field(default_factory=dict)
-    block: Expr = Const(0, "i64")
-    thread: Expr = Const(0, "i64")
+    block: Expr = ZERO
+    thread: Expr = ZERO
     made_safe: dict[int, tuple[Expr, Expr]] = field(default_factory=dict)  # by id; keeps alive what it is keyed by
 
     def run(self) -> Checked:
@@ -194,12 +193,12 @@ class _Instrument:
         """Nobody has touched the shared words of this block yet, and no barrier has passed."""
         assert isinstance(s.stop, Const)
         threads = int(s.stop.value)
-        body: list[Stmt] = [Alloc(self.epoch), store(self.epoch, (0,), zero())]
+        body: list[Stmt] = [Alloc(self.epoch), store(self.epoch, (0,), ZERO)]
         for shadow in self.shadows.values():
             if shadow.space == "shared":
                 words = shadow.shape[0]
                 i, word = Var(self.fresh("i")), Var(self.fresh("word"))
-                clear = (store(shadow, (word, 0), zero()), store(shadow, (word, 1), zero()))
+                clear = (store(shadow, (word, 0), ZERO), store(shadow, (word, 1), ZERO))
                 share = (Let(word, i * threads + s.var), If(word < words, clear))
                 body.append(loop("serial", i, 0, ceil_div(words, threads), *share))
         return [*body, Barrier()]
@@ -249,14 +248,14 @@ class _Instrument:
         inside = _inside(buffer, place)
         if not self.bounds or inside is None:
             return []
-        return [If(inside, (), self.note(BOUNDS, buffer, place, writes, zero()))]
+        return [If(inside, (), self.note(BOUNDS, buffer, place, writes, ZERO))]
 
     def touch(self, buffer: Buffer, place: tuple[Expr, ...], writes: bool) -> Body:
         """Compares an access with the stamps of its word, and leaves its own."""
         shadow = self.shadows.get(buffer)
         if shadow is None:
             return ()
-        word: Expr = zero()
+        word: Expr = ZERO
         for i, stride in zip(place, buffer.strides, strict=True):
             word = word + i * stride
         at, mine = Var(self.fresh("at")), Var(self.fresh("stamp"))
@@ -306,7 +305,7 @@ def _inside(buffer: Buffer, place: tuple[Expr, ...]) -> Expr | None:
     """Whether an index is within its buffer; None where that is plain."""
     result: Expr | None = None
     for i, extent in zip(place, buffer.shape, strict=True):
-        for holds in (binary("le", zero(), i), i < extent):
+        for holds in (binary("le", ZERO, i), i < extent):
             if not (isinstance(holds, Const) and holds.value):
                 result = holds if result is None else binary("and", result, holds)
     return result

@@ -135,13 +135,10 @@ def check_structure(kernel: Kernel) -> None:
     blocks, threads = launch_shape(kernel)
     if not (1 <= threads <= 1024 and 1 <= blocks < 2**31):
         raise refuse(f"{blocks} blocks of {threads} threads: CUDA launches 1 to 2**31 - 1 blocks of 1 to 1024 threads")
-    shared = sum(s.buffer.size * DTYPES[s.buffer.dtype].bytes for s in statements(kernel.body) if _is_shared(s))
+    allocated = [s.buffer for s in statements(kernel.body) if isinstance(s, Alloc)]
+    shared = sum(b.size * DTYPES[b.dtype].bytes for b in allocated if b.space == "shared")
     if shared > MAX_SHARED:
         raise refuse(f"{shared} bytes of shared memory; a block has {MAX_SHARED}")
-
-
-def _is_shared(s: Stmt) -> bool:
-    return isinstance(s, Alloc) and s.buffer.space == "shared"
 
 
 # ---------------------------------------------------------------------------------------- the fences

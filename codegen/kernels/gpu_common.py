@@ -18,6 +18,7 @@ import numpy as np
 
 from ..compute import Axis, Computation, Reduction
 from ..dtypes import DTYPES, is_float, numpy_dtype
+from ..errors import CodegenError
 from ..expr import Binary, Buffer, Const, Expr, Fma, Var, binary, const, eq, ne, select
 from ..loops import Alloc, For, If, Kernel, Let, Stmt, Store, loop, statements, store
 
@@ -55,7 +56,8 @@ def launch_shape(kernel: Kernel) -> tuple[int, int]:
     found: dict[str, int] = {}
     for s in statements(kernel.body):
         if isinstance(s, For) and s.kind in ("grid", "thread"):
-            assert isinstance(s.start, Const) and isinstance(s.stop, Const) and s.start.value == 0
+            if not (isinstance(s.start, Const) and isinstance(s.stop, Const) and s.start.value == 0):
+                raise CodegenError(f"kernel {kernel.name}: {s.kind} loop {s.var.name} needs constant bounds from 0")
             found[s.kind] = int(s.stop.value)
     return found["grid"], found["thread"]
 
