@@ -33,6 +33,13 @@ ATTRIBUTES: dict[str, tuple[Any, ...]] = {
     "value": (0,),
     "dtype": ("float64", "float32"),
 }
+POOLED_SHAPES = ((2, 1, 6, 8), (2, 1, 3, 4), (2, 1, 4, 6))  # a window of 2x2, or 3x3 with overlap
+ATTRIBUTES |= {
+    "window": ((2, 2), (3, 3)),
+    "stride": ((2, 2), (1, 1)),
+    "padding": (((0, 0), (0, 0)),),
+    "size": ((6, 8),),
+}
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e300, -1e300, 1e-310)
 ENOUGH = 24  # instances of one rule that are evaluated
 
@@ -67,8 +74,9 @@ def instances(rule: Compiled) -> Iterator[Node]:
     from_text = wildcards(rule.left)
     nodes, attributes = list(from_text[0]), from_text[1]
     values = [ATTRIBUTES[key] for key in attributes.values()]
+    menu = POOLED_SHAPES if "window" in attributes.values() else SHAPES
     for number_type, shapes, dtypes in itertools.product(
-        ("float64", "int64"), itertools.product(SHAPES, repeat=len(nodes)), itertools.product(DTYPES, repeat=len(nodes))
+        ("float64", "int64"), itertools.product(menu, repeat=len(nodes)), itertools.product(DTYPES, repeat=len(nodes))
     ):
         if number_type == "int64" and not numbers(rule.left):
             continue
