@@ -295,7 +295,7 @@ def rewritten(rule: Compiled, node: Node) -> Node | None:
             with derived(node.sites):
                 new = build(rule.right, bound, node.dtype)
                 if isinstance(rule.right, Number) and node.shape:
-                    new = apply(OPS["broadcast_to"](shape=node.shape), new)
+                    new = apply(OPS["broadcast_to"](**{"shape": node.shape}), new)
         except ShapeError:  # a wildcard was smaller than the rule thought, and broadcasts
             continue
         if new.type == node.type and new is not node:
