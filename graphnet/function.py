@@ -8,60 +8,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from codegen.dtypes import numpy_dtype
 from codegen.machine import available_threads
-from codegen.program import Program, Scheduled
 
 from .errors import DTypeError, GraphnetError, ShapeError
-from .lower import Lowered, lower
+from .explain import Explanation, explain
+from .lower import lower
 from .module import Module, Settings
 from .node import Constant, Graph, Node, make_graph
 from .passes.memory import Plan
 from .pipeline import Observer, run
 from .site import current_sites, where
+from .source import source
+from .specialization import Memory, Specialization
 from .state import State
 from .targets import TARGETS, Executable, Target, parse_target, schedule
 from .types import Dim
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes of an executable, exact before anything is allocated."""
-
-    arena: int
-    parameters: int
-    inputs: int
-    outputs: int
-
-    @property
-    def total(self) -> int:
-        return self.arena + self.parameters + self.inputs + self.outputs
-
-
-@dataclass(slots=True, eq=False)
-class Specialization:
-    """A function compiled for one set of sizes."""
-
-    sizes: dict[str, int]
-    module: Module
-    lowered: Lowered
-    scheduled: tuple[Scheduled, ...]
-    executable: Executable
-    seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
-    bound: list[tuple[int, np.ndarray]]  # parameters and constants, kept alive with their slots
-
-    @property
-    def program(self) -> Program:
-        return self.lowered.program
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items()) or "no named sizes"
-        return f"<{sizes}: {len(self.scheduled)} kernels, compiled in {sum(self.seconds.values()):.2f} s>"
 
 
 class Function:
@@ -173,7 +139,9 @@ class Function:
         executable = TARGETS[self.target.name](lowered.program, scheduled, self.target, self.threads)
         bound = self._bind_fixed(module, executable)
         lap("compile")
-        return Specialization(sizes, module, lowered, scheduled, executable, seconds, bound)
+        return Specialization(
+            sizes, self.target, self.threads, module, lowered, scheduled, executable, seconds, bound
+        )
 
     def module(
         self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()
@@ -209,25 +177,29 @@ class Function:
             executable.bind(slot, out.__array_interface__["data"][0])
             outputs.append(out)
         executable.run()
+        spec.calls += 1
         results = [o if o.ndim else o[()] for o in outputs]
         return results[0] if len(results) == 1 else tuple(results)
 
-    # ---------------------------------------------------------------------------------- memory
+    # ------------------------------------------------------------------------------ seeing through
 
-    def memory(self, spec: Specialization) -> Memory:
-        """Bytes that a specialization needs."""
-        plan: Plan = spec.module.plan
-        graph = spec.module.graph
+    def _chosen(self, sizes: Mapping[str, int] | None) -> Specialization:
+        """The specialization for these sizes; by default the latest."""
+        if sizes is None and self._compiled:
+            return next(reversed(self._compiled.values()))
+        return self.specialise(sizes or {})
 
-        def total(slots: Iterable[int]) -> int:
-            return sum(plan.slots[s].bytes for s in slots)
+    def source(self, kind: str, sizes: Mapping[str, int] | None = None, arch: str = "sm_80") -> str:
+        """The program as text, for the latest or the given sizes: see `source.KINDS`."""
+        return source(self._chosen(sizes), self.graph, kind, arch)
 
-        return Memory(
-            plan.arena_bytes,
-            total(plan.slot[p] for p in graph.parameters),
-            total(plan.slot[n] for n in graph.inputs),
-            total(plan.outputs),
-        )
+    def explain(self, sizes: Mapping[str, int] | None = None) -> Explanation:
+        """Kernels, lines, choices, costs and times, for the latest or the given sizes."""
+        return explain(self._chosen(sizes))
+
+    def memory(self, sizes: Mapping[str, int] | None = None) -> Memory:
+        """Bytes, for the latest or the given sizes."""
+        return self._chosen(sizes).memory
 
     def __repr__(self) -> str:
         return f"<compiled {self.graph} for {self.target}, {len(self._compiled)} specializations>"

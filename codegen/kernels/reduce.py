@@ -22,7 +22,22 @@ from __future__ import annotations
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES, is_float
-from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, minimum, ne, select, substitute, variables
+from ..expr import (
+    Binary,
+    Buffer,
+    Const,
+    Expr,
+    Var,
+    cast,
+    const,
+    eq,
+    maximum,
+    minimum,
+    ne,
+    select,
+    substitute,
+    variables,
+)
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from .analysis import drop_unit_axes, unit_stride

@@ -33,7 +33,7 @@ class _Memory:
         """A slot's memory as an array of a kernel parameter's dtype and shape."""
         dtype = numpy_dtype(buffer.dtype)
         memory = (ctypes.c_uint8 * (buffer.size * dtype.itemsize)).from_address(self.addresses[slot])
-        return np.frombuffer(memory, dtype).reshape(buffer.shape)
+        return np.ctypeslib.as_array(memory).view(dtype).reshape(buffer.shape)
 
 
 class InterpretedProgram(_Memory):

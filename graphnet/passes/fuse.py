@@ -45,7 +45,8 @@ class _Growing:
 
 def reduces(n: Node) -> bool:
     """Whether the op's body folds: such a node can only anchor a group."""
-    return n.op.kind in ("reduce", "contract") or (n.op.kind == "window" and not n.op.name.endswith(("scatter", "gather")))
+    gathers = n.op.name.endswith(("scatter", "gather"))
+    return n.op.kind in ("reduce", "contract") or (n.op.kind == "window" and not gathers)
 
 
 def fuse(m: Module) -> Module:
@@ -93,11 +94,10 @@ class _Fuser:
     # ------------------------------------------------------------------------------------- placing
 
     def place(self, n: Node) -> None:
-        if n.op.kind == "move" and not isinstance(n.op, Relayout) and n not in self.results:
-            if n not in self.stored_for_products:
-                self.make_virtual(n)
-                return
-        if reduces(n):
+        stays = isinstance(n.op, Relayout) or n in self.results or n in self.stored_for_products
+        if n.op.kind == "move" and not stays:
+            self.make_virtual(n)
+        elif reduces(n):
             self.place_reduction(n)
         elif n.op.kind in ("elementwise", "random") and self.join(n):
             return
@@ -153,7 +153,7 @@ class _Fuser:
         """The elementwise group that makes only `i`, only for `user`, is computed inside `user` instead."""
         path = [i]
         while path[-1].op.kind == "move" and path[-1] not in self.group and path[-1].inputs:
-            if len(self.users[path[-1]]) != 1 or path[-1].shape != i.shape and not self.is_view(path[-1]):
+            if len(self.users[path[-1]]) != 1 or (path[-1].shape != i.shape and not self.is_view(path[-1])):
                 return
             path.append(path[-1].inputs[0])
         base = path[-1]

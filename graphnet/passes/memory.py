@@ -48,10 +48,8 @@ class _Arena:
             if length > nbytes:
                 insort(self.gaps, (offset + nbytes, length - nbytes))
             return offset
-        if self.gaps and sum(self.gaps[-1]) == self.size:  # extend the last gap
-            offset = self.gaps.pop()[0]
-        else:
-            offset = self.size
+        at_end = bool(self.gaps) and sum(self.gaps[-1]) == self.size
+        offset = self.gaps.pop()[0] if at_end else self.size  # extend the last gap, or the arena
         self.size = offset + nbytes
         return offset
 
@@ -207,8 +205,8 @@ class _Planner:
                     continue
                 size = -(-max(nbytes(n), 1) // ALIGNMENT) * ALIGNMENT
                 offset = arena.take(size)
-                slot = Slot(n.op.name, FROM_NUMPY[n.dtype], physical_shape(n, self.m.layouts), nbytes(n), "arena", offset)
-                self.slots.append(slot)
+                shape = physical_shape(n, self.m.layouts)
+                self.slots.append(Slot(n.op.name, FROM_NUMPY[n.dtype], shape, nbytes(n), "arena", offset))
                 self.slot[n] = len(self.slots) - 1
                 dying.setdefault(max(self.last_use.get(n, k), k), []).append((offset, size))
             for offset, size in dying.pop(k, ()):

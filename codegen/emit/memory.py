@@ -1,0 +1,171 @@
+"""Addresses, loads and stores: contiguous, uniform, strided; under masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..affine import Affine, number, ssa
+from ..dtypes import DTYPES, is_float
+from ..expr import Buffer, Expr
+from ..loops import Store
+from .arithmetic import Arithmetic
+from .builder import Operand, Value
+
+
+class Memory(Arithmetic):
+    """Access to buffers."""
+
+    def value(self, e: Expr) -> Value:
+        """An expression as an LLVM value."""
+        return self.materialise(self.operand(e))
+
+    @contextmanager
+    def masked(self, cond: Value) -> Iterator[None]:
+        outer = self.mask
+        self.mask = cond if outer is None else self.logic("and", outer, cond)
+        with self.scope():
+            yield
+        self.mask = outer
+
+    def offset(self, buffer: Buffer, index: tuple[Expr, ...]) -> Operand:
+        """The linear offset in elements."""
+        total: Operand = number(0)
+        for e, stride in zip(index, buffer.strides, strict=True):
+            v = self.operand(e)
+            if isinstance(v, Affine) and isinstance(total, Affine):
+                total = total + v.scale(stride)
+                continue
+            wide = self.splat(self.materialise(v))
+            t = wide.type
+            factor = f"splat (i64 {stride})"
+            wide = self.pure(f"mul nsw {t} {wide.text}, {factor}", (wide.text,), "i64", self.lanes)
+            base = self.splat(self.materialise(total))
+            total = self.pure(f"add nsw {t} {base.text}, {wide.text}", (base.text, wide.text), "i64", self.lanes)
+        return total
+
+    def address(self, buffer: Buffer, at: Affine) -> str:
+        """A pointer to the element (of lane 0): variable part first, so that it is shared."""
+        cell = self.cell(buffer)
+        space = self.pointer_type(buffer)
+        pointer = self.pointers[buffer]
+        if at.terms:
+            base = self.scalar(Affine(at.terms))
+            pointer = self.pure(
+                f"getelementptr inbounds {cell}, {space} {pointer}, i64 {base.text}", (pointer, base.text), "i64"
+            ).text
+        if at.constant:
+            pointer = self.pure(
+                f"getelementptr inbounds {cell}, {space} {pointer}, i64 {at.constant}", (pointer,), "i64"
+            ).text
+        return pointer
+
+    def cell(self, buffer: Buffer) -> str:
+        return "i8" if buffer.dtype == "bool" else DTYPES[buffer.dtype].llvm
+
+    def pointer_type(self, buffer: Buffer) -> str:
+        space = self.dialect.addrspace.get(buffer.space, 0)
+        return f"ptr addrspace({space})" if space else "ptr"
+
+    def pointers_of_lanes(self, buffer: Buffer, at: Operand) -> str:
+        """A vector of addresses, for gathers and scatters."""
+        index = self.materialise(at)
+        t = self.pointer_type(buffer)
+        return self.pure(
+            f"getelementptr inbounds {self.cell(buffer)}, {t} {self.pointers[buffer]}, {index}", (index.text,), "i64"
+        ).text
+
+    def full_mask(self) -> Value:
+        if self.mask is not None:
+            return self.splat(self.mask)
+        return Value("splat (i1 true)", "bool", self.lanes)
+
+    def load(self, buffer: Buffer, index: tuple[Expr, ...]) -> Operand:
+        at = self.offset(buffer, index)
+        cell, t = self.cell(buffer), self.pointer_type(buffer)
+        memory = "u8" if buffer.dtype == "bool" else buffer.dtype
+        align = DTYPES[memory].bytes
+        if isinstance(at, Affine) and not at.lane:
+            v = self.load_one(buffer, at, cell, t, memory, align)
+        elif isinstance(at, Affine) and at.lane == 1:
+            wide = f"<{self.lanes} x {cell}>"
+            pointer = self.address(buffer, at)
+            if self.mask is None:
+                v = self.new(f"load {wide}, {t} {pointer}, align {align}", memory, self.lanes)
+            else:
+                v = self.masked_load(wide, t, pointer, memory, align, self.lanes, self.full_mask())
+        else:
+            wide = f"<{self.lanes} x {cell}>"
+            pointers = self.pointers_of_lanes(buffer, at)
+            mask = self.full_mask()
+            name = f"@llvm.masked.gather.{self.overload(memory, self.lanes)}.v{self.lanes}p{self.space(buffer)}"
+            self.declarations.add(f"declare {wide} {name}(<{self.lanes} x {t}>, {mask.type}, {wide})")
+            v = self.new(
+                f"call {wide} {name}(<{self.lanes} x {t}> align {align} {pointers}, {mask}, {wide} zeroinitializer)",
+                memory,
+                self.lanes,
+            )
+        if buffer.dtype == "bool":
+            v = self.new(f"trunc {v} to {Value('', 'bool', v.lanes).type}", "bool", v.lanes)
+        return ssa(v.text) if v.dtype == "i64" and v.lanes == 1 else v
+
+    def load_one(self, buffer: Buffer, at: Affine, cell: str, t: str, memory: str, align: int) -> Value:
+        """One element for all lanes; under a mask that may be empty, only if some lane wants it."""
+        pointer = self.address(buffer, at)
+        if self.mask is None or self.mask.lanes == 1 or "true" in self.mask.text:
+            return self.new(f"load {cell}, {t} {pointer}, align {align}", memory)
+        self.declarations.add(f"declare i1 @llvm.vector.reduce.or.v{self.lanes}i1(<{self.lanes} x i1>)")
+        some = self.new(f"call i1 @llvm.vector.reduce.or.v{self.lanes}i1({self.mask})", "bool")
+        one = self.new(f"insertelement <1 x i1> poison, i1 {some.text}, i64 0", "bool")
+        v = self.masked_load(f"<1 x {cell}>", t, pointer, memory, align, 1, Value(one.text, "bool"))
+        return self.new(f"extractelement <1 x {cell}> {v.text}, i64 0", memory)
+
+    def masked_load(self, wide: str, t: str, pointer: str, memory: str, align: int, lanes: int, mask: Value) -> Value:
+        name = f"@llvm.masked.load.{self.overload(memory, lanes)}.p{self.address_space(t)}"
+        mask_type = f"<{lanes} x i1>"
+        self.declarations.add(f"declare {wide} {name}({t}, {mask_type}, {wide})")
+        return self.new(
+            f"call {wide} {name}({t} align {align} {pointer}, {mask_type} {mask.text}, {wide} zeroinitializer)",
+            memory,
+            lanes,
+        )
+
+    def overload(self, dtype: str, lanes: int) -> str:
+        return f"v{lanes}{'f' if is_float(dtype) else 'i'}{8 * DTYPES[dtype].bytes}"
+
+    def space(self, buffer: Buffer) -> int:
+        return self.dialect.addrspace.get(buffer.space, 0)
+
+    def address_space(self, pointer_type: str) -> str:
+        return pointer_type.partition("(")[2].rstrip(")") or "0"
+
+    def store(self, s: Store) -> None:
+        buffer = s.buffer
+        at = self.offset(buffer, s.index)
+        v = self.value(s.value)
+        if buffer.dtype == "bool":
+            v = self.pure(f"zext {v} to {Value('', 'u8', v.lanes).type}", (v.text,), "u8", v.lanes)
+        t = self.pointer_type(buffer)
+        align = DTYPES[v.dtype].bytes
+        if self.lanes == 1 or (isinstance(at, Affine) and not at.lane and v.lanes == 1 and self.mask is None):
+            assert isinstance(at, Affine)
+            self.do(f"store {v}, {t} {self.address(buffer, at)}, align {align}")
+            self.forget(buffer)
+            return
+        v = self.splat(v)
+        if isinstance(at, Affine) and at.lane == 1:
+            pointer = self.address(buffer, at)
+            if self.mask is None:
+                self.do(f"store {v}, {t} {pointer}, align {align}")
+            else:
+                mask = self.full_mask()
+                name = f"@llvm.masked.store.{self.overload(v.dtype, v.lanes)}.p{self.space(buffer)}"
+                self.declarations.add(f"declare void {name}({v.type}, {t}, {mask.type})")
+                self.do(f"call void {name}({v}, {t} align {align} {pointer}, {mask})")
+        else:
+            pointers = self.pointers_of_lanes(buffer, at)
+            mask = self.full_mask()
+            name = f"@llvm.masked.scatter.{self.overload(v.dtype, v.lanes)}.v{v.lanes}p{self.space(buffer)}"
+            self.declarations.add(f"declare void {name}({v.type}, <{v.lanes} x {t}>, {mask.type})")
+            self.do(f"call void {name}({v}, <{v.lanes} x {t}> align {align} {pointers}, {mask})")
+        self.forget(buffer)

@@ -1,0 +1,63 @@
+"""What compilation for one set of sizes has produced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.program import Program, Scheduled
+
+from .lower import Lowered
+from .module import Module
+from .passes.memory import Plan
+from .targets import Executable, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of an executable, exact before anything is allocated."""
+
+    arena: int
+    parameters: int
+    inputs: int
+    outputs: int
+
+    @property
+    def total(self) -> int:
+        return self.arena + self.parameters + self.inputs + self.outputs
+
+
+@dataclass(slots=True, eq=False)
+class Specialization:
+    """A function compiled for one set of sizes."""
+
+    sizes: dict[str, int]
+    target: Target
+    threads: int
+    module: Module
+    lowered: Lowered
+    scheduled: tuple[Scheduled, ...]
+    executable: Executable
+    seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
+    bound: list[tuple[int, np.ndarray]]  # parameters and constants, kept alive with their slots
+    calls: int = 0
+
+    @property
+    def program(self) -> Program:
+        return self.lowered.program
+
+    @property
+    def memory(self) -> Memory:
+        plan: Plan = self.module.plan
+        graph = self.module.graph
+        return Memory(
+            plan.arena_bytes,
+            sum(plan.slots[plan.slot[p]].bytes for p in graph.parameters),
+            sum(plan.slots[plan.slot[n]].bytes for n in graph.inputs),
+            sum(plan.slots[s].bytes for s in plan.outputs),
+        )
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items()) or "no named sizes"
+        return f"<{sizes}: {len(self.scheduled)} kernels, compiled in {sum(self.seconds.values()):.2f} s>"
