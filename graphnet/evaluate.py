@@ -31,9 +31,10 @@ def evaluate(
     rng = rng or np.random.default_rng(0)
     values: dict[Node, np.ndarray] = {}
     sizes: dict[str, int] = {}
-    # Leaves first: their shapes are what tells the symbolic sizes.
-    for n in order:
-        if isinstance(n.op, (Input, Parameter)):
+    # Leaves first, the given ones that are not needed too: their shapes are what tells the symbolic sizes.
+    unused = (what.inputs if isinstance(what, Graph) else ()) + tuple(k for k in given if isinstance(k, Node))
+    for n in dict.fromkeys((*order, *unused)):
+        if isinstance(n.op, (Input, Parameter)) and n not in values:
             values[n] = _leaf(n, given, sizes, rng)
     with np.errstate(all="ignore"):
         for n in order:

@@ -12,9 +12,10 @@ from typing import Any
 from .errors import DTypeError, GradientError, ShapeError
 from .node import Node, constant, toposort
 from .ops.elementwise import add
-from .site import derived, where
+from .site import derived, located, where
 
 
+@located
 def vjp(outputs: Sequence[Node], wrt: Sequence[Node], cotangents: Sequence[Node]) -> list[Node | None]:
     """For each node of `wrt`, the sum over the outputs of cotangent * d output / d node; None where
     no derivative arrives."""
@@ -56,6 +57,7 @@ def _partials(node: Node, cotangent: Node) -> Sequence[Node | None]:
     return found
 
 
+@located
 def gradient(loss: Node, wrt: Any) -> Any:
     """The derivative of a scalar `loss` by each node of `wrt`: a node, or a list, tuple or dict of nodes.
     Gives nodes in the same structure; they are ordinary graph and can be differentiated again.

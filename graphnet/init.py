@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .errors import GraphnetError, ShapeError
+from .site import located
 from .types import Type, check_dtype
 
 INITIALISERS: dict[str, type[Initialiser]] = {}
@@ -152,21 +153,25 @@ def ones() -> Ones:
     return Ones()
 
 
+@located
 def constant(value: float) -> Filled:
     """`value` everywhere."""
     return Filled(float(value))
 
 
+@located
 def normal(std: float = 1.0) -> Normal:
     """Normal with mean 0."""
     return Normal(_size(std, "normal: std"))
 
 
+@located
 def uniform(limit: float = 1.0) -> Uniform:
     """Uniform in [-limit, limit)."""
     return Uniform(_size(limit, "uniform: limit"))
 
 
+@located
 def he_normal(gain: float = 2.0) -> HeNormal:
     """Normal with standard deviation sqrt(gain / fan_in)."""
     return HeNormal(_size(gain, "he_normal: gain"))
@@ -177,6 +182,7 @@ def glorot_uniform() -> GlorotUniform:
     return GlorotUniform()
 
 
+@located
 def value(array: Any) -> Value:
     """An array as it is; cast to the parameter's dtype."""
     a = np.asarray(array)

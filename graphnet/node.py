@@ -16,7 +16,7 @@ import numpy as np
 from .errors import GraphnetError, ShapeError
 from .init import initialiser
 from .op import Op
-from .site import Site, current_sites, where
+from .site import Site, current_sites, located, where
 from .types import Shape, Type, check_dtype, extent
 
 
@@ -158,26 +158,29 @@ class Constant(Op):
         return f"{self.array.reshape(-1)[0]:g}" if self.type.shape == () else ""
 
 
+@located
 def input(name: str, shape: Iterable[object], dtype: str = "float32") -> Node:
     """Declares an argument of the compiled function. Extents are numbers or names of symbolic sizes."""
     return apply(Input(name, Type(check_dtype(dtype), tuple(extent(e) for e in shape))))
 
 
+@located
 def parameter(name: str, shape: Iterable[object], init: Any = None, dtype: str = "float32") -> Node:
     """Declares state of the compiled function, such as a weight. `init` is an initialiser of `gn.init`, a
     number or an array; by default he_normal() for rank >= 2, else zeros(). The shape must be concrete."""
     extents = tuple(extent(e) for e in shape)
     symbolic = [e for e in extents if not isinstance(e, int)]
     if symbolic:
-        raise ShapeError(f"parameter {name!r}: the shape must be numbers, not {symbolic[0]}{where(current_sites())}")
+        raise ShapeError(f"parameter {name!r}: the shape must be numbers, not {symbolic[0]}")
     t = Type(check_dtype(dtype), extents)
     try:
         first = initialiser(init, extents, t.dtype)  # type: ignore[arg-type]
     except GraphnetError as e:
-        raise type(e)(f"parameter {name!r}: {e}{where(current_sites())}") from None
+        raise type(e)(f"parameter {name!r}: {e}") from None
     return apply(Parameter(name, t, first))
 
 
+@located
 def constant(value: Any, dtype: str | None = None) -> Node:
     """A constant of the graph from a number or an array; dtype defaults to float32 for Python floats,
     int32 for Python ints, and the array's own."""

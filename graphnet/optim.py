@@ -14,16 +14,19 @@ from . import init
 from .errors import GraphnetError, ShapeError
 from .node import Node, Parameter, parameter
 from .ops.elementwise import cast, power
+from .site import located
 
 Updates = dict[Node, Node]
 
 
+@located
 def sgd(params: Any, grads: Any, learning_rate: float | Node) -> Updates:
     """p - learning_rate * g."""
     _rate("sgd", learning_rate)
     return {p: p - g * _like(learning_rate, p) for p, g in _pairs("sgd", params, grads)}
 
 
+@located
 def momentum(
     params: Any, grads: Any, learning_rate: float | Node, beta: float = 0.9, dampening: float = 0.0
 ) -> Updates:
@@ -44,6 +47,7 @@ def momentum(
     return updates
 
 
+@located
 def adam(
     params: Any,
     grads: Any,

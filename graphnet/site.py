@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from .errors import GraphnetError
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PACKAGES = (os.path.join(_ROOT, "graphnet") + os.sep, os.path.join(_ROOT, "codegen") + os.sep)
@@ -56,3 +60,22 @@ def derived(sites: tuple[Site, ...], role: str = "") -> Iterator[None]:
 def where(sites: tuple[Site, ...]) -> str:
     """` (at file:line)` for error messages; empty when unknown."""
     return f" (at {sites[0].file}:{sites[0].line})" if sites else ""
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def located(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorates what users call: errors raised on purpose name the user's line, once."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kw: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kw)
+        except GraphnetError as e:
+            if " (at " in str(e):
+                raise
+            raise type(e)(f"{e}{where(current_sites())}") from None
+
+    return call

@@ -14,6 +14,7 @@ from codegen.expr import Expr, lift
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import Extent, Shape, Type, broadcast_shapes, divide_exactly, extent, normalise_axes, size
 
 
@@ -121,6 +122,7 @@ class Reshape(Op):
         yield Sample(cls((1, 1)), ((),))
 
 
+@located
 def reshape(x: Node, shape: Iterable[object]) -> Node:
     """`x` under another shape; one extent may be -1 and is then inferred, symbolic sizes included."""
     given = list(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else [shape]
@@ -167,6 +169,7 @@ class BroadcastTo(Op):
         yield Sample(cls((4, 2, 3)), ((2, 1),))
 
 
+@located
 def broadcast_to(x: Node, shape: Iterable[object]) -> Node:
     """`x` broadcast to `shape`, by NumPy's rules."""
     target = tuple(extent(e) for e in shape)
@@ -212,6 +215,7 @@ class Sum(Op):
         yield Sample(cls((1,)), ((2, 3),), dtypes=("int32",), differentiable=False)
 
 
+@located
 def sum(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
     """The sum over `axis` (all axes by default)."""
     axes = normalise_axes(axis, x.rank)

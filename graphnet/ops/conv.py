@@ -22,6 +22,7 @@ from codegen.expr import eq as eq_expr
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import Extent, Type, size
 from .move import flip as flip_axes
 
@@ -315,6 +316,7 @@ class Conv2dWeightGrad(Convolution):
         yield Sample(cls((3, 2), ((2, 2), (1, 1)), kernel=(2, 3)), ((1, 1, 7, 6), (1, 2, 4, 3)))
 
 
+@located
 def conv2d(
     x: Node,
     w: Node,

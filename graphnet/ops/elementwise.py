@@ -22,6 +22,7 @@ from codegen.expr import ne as ne_expr
 from ..errors import DTypeError, GraphnetError
 from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import FLOATS, Type, broadcast_shapes, check_dtype
 from .broadcast import at, sum_to
 
@@ -730,6 +731,7 @@ class Cast(Elementwise):
 # ---------------------------------------------------------------------------------- user functions
 
 
+@located
 def pair(x: Any, y: Any) -> tuple[Node, Node]:
     """Two operands as nodes: numbers and arrays become constants of the other's dtype, except that a
     float with an integer node makes both float32."""
@@ -824,12 +826,14 @@ def where(cond: Node, x: Any, y: Any) -> Node:
     return apply(Where(), cond, *pair(x, y))
 
 
+@located
 def cast(x: Node, dtype: str) -> Node:
     """x as another dtype."""
     dtype = check_dtype(dtype)
     return x if x.dtype == dtype else apply(Cast(dtype), x)
 
 
+@located
 def power(x: Any, exponent: Any) -> Node:
     """x ** exponent; where both are nodes, or only the exponent is, exp(exponent * log(x))."""
     if isinstance(exponent, Node):
@@ -852,6 +856,7 @@ def power(x: Any, exponent: Any) -> Node:
     return apply(Power(exponent), x)
 
 
+@located
 def leaky_relu(x: Node, slope: float = 0.01) -> Node:
     """x where it is positive, else slope * x. (PyTorch's default slope is 0.01, Keras' 0.3.)"""
     if not (isinstance(slope, (int, float)) and math.isfinite(slope)):

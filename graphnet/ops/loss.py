@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply, constant
 from ..op import Op, Sample
+from ..site import located
 from ..types import Type
 from .broadcast import reshape, sum
 from .elementwise import Abs, Exp, Log, Log1p, Maximum, Relu, Sigmoid, Square, cast, eq, pair, where
@@ -147,6 +148,7 @@ class BceWithLogits(_Binary):
 # ------------------------------------------------------------------------------------ user functions
 
 
+@located
 def cross_entropy(logits: Node, labels: Any) -> Node:
     """The mean over N of -log softmax(logits)[n, labels[n]]; logits (N, C), labels (N,) class numbers."""
     return apply(CrossEntropy(), logits, labels if isinstance(labels, Node) else constant(np.asarray(labels)))
@@ -162,6 +164,7 @@ def bce_with_logits(z: Node, y: Any) -> Node:
     return apply(BceWithLogits(), *pair(z, y))
 
 
+@located
 def mse(prediction: Node, target: Any) -> Node:
     """The mean of (prediction - target)^2 over all elements."""
     p, t = pair(prediction, target)

@@ -13,6 +13,7 @@ from codegen.expr import Expr
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import Type, broadcast_shapes, size
 from .broadcast import at, reshape, sum_to
 from .move import transpose
@@ -80,6 +81,7 @@ def matrix_transpose(x: Node) -> Node:
     return transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
 
 
+@located
 def matmul(a: Node, b: Node) -> Node:
     """The matrix product `a @ b`; vectors are taken as a row on the left, a column on the right."""
     if a.rank == 0 or b.rank == 0:

@@ -17,6 +17,7 @@ from codegen.expr import eq as eq_expr
 from ..errors import DTypeError, GraphnetError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import Extent, Shape, Type, check_dtype, extent, normalise_axes
 from .broadcast import reshape
 
@@ -63,6 +64,7 @@ class Transpose(Op):
         yield Sample(cls((2, 0, 1)), ((2, 3, 4),))
 
 
+@located
 def transpose(x: Node, perm: Iterable[int] | None = None) -> Node:
     """`x` with its axes permuted, reversed by default."""
     order = tuple(range(x.rank))[::-1] if perm is None else tuple(a + x.rank if a < 0 else a for a in perm)
@@ -116,6 +118,7 @@ class Slice(Op):
         yield Sample(cls((1,), (None,), (3,)), ((9,),))
 
 
+@located
 def slice(
     x: Node, starts: Sequence[Extent], stops: Sequence[Extent | None], steps: Sequence[int] | None = None
 ) -> Node:
@@ -185,6 +188,7 @@ class Pad(Op):
         yield Sample(cls((2,), (1,), (0,), 7), ((3,),), dtypes=("int32",), low=0, high=5, differentiable=False)
 
 
+@located
 def pad(x: Node, padding: int | Sequence[int | tuple[int, int]], value: float = 0) -> Node:
     """`value` around `x`: one number for all sides, or for each axis a number or (before, after)."""
     each = [padding] * x.rank if isinstance(padding, int) else list(padding)
@@ -251,6 +255,7 @@ class Concatenate(Op):
         yield Sample(cls(1), ((2, 3), (2, 1), (2, 2)))
 
 
+@located
 def concatenate(xs: Sequence[Node], axis: int = 0) -> Node:
     """The nodes of a list one after another along `axis`."""
     nodes = list(xs)
@@ -287,6 +292,7 @@ class Flip(Op):
         yield Sample(cls((0, 2)), ((2, 3, 4),))
 
 
+@located
 def flip(x: Node, axis: int | tuple[int, ...] | None = None) -> Node:
     """`x` reversed along `axis` (all axes by default)."""
     axes = normalise_axes(axis, x.rank)
@@ -329,6 +335,7 @@ class OneHot(Op):
         yield Sample(cls(4), ((3, 2),), dtypes=("int32",), low=-1, high=6, differentiable=False)
 
 
+@located
 def one_hot(labels: Node, classes: int, dtype: str = "float32") -> Node:
     """Integer labels (...) -> (..., classes), 1 at the label, else 0."""
     return apply(OneHot(classes, dtype), labels)
@@ -363,6 +370,7 @@ class Iota(Op):
         yield Sample(cls((5,), 0, "float32"), (), differentiable=False)
 
 
+@located
 def arange(n: Extent | str, dtype: str = "int32") -> Node:
     """0, 1, ... n - 1."""
     return apply(Iota((extent(n),), 0, dtype))
@@ -376,12 +384,14 @@ def flatten(x: Node, start: int = 1) -> Node:
     return reshape(x, (*x.shape[:start], -1))
 
 
+@located
 def expand_dims(x: Node, axis: int) -> Node:
     """A new axis of extent 1 at `axis`."""
     (a,) = normalise_axes(axis, x.rank + 1)
     return reshape(x, (*x.shape[:a], 1, *x.shape[a:]))
 
 
+@located
 def squeeze(x: Node, axis: int | tuple[int, ...]) -> Node:
     """Without the axes `axis`, which must have extent 1."""
     axes = normalise_axes(axis, x.rank)
@@ -398,6 +408,7 @@ def _position(i: int, e: Extent) -> Extent:
     return min(max(at, 0), e) if isinstance(at, int) and isinstance(e, int) else at
 
 
+@located
 def index(x: Node, key: Any) -> Node:
     """x[key] for integers, slices, None and Ellipsis, as NumPy."""
     keys = list(key) if isinstance(key, tuple) else [key]
@@ -430,8 +441,8 @@ def index(x: Node, key: Any) -> Node:
             stops.append(stop)
             steps.append(abs(step))
             shape.append((stop - start + abs(step) - 1) // abs(step))
-        elif hasattr(k, "__index__") and not isinstance(k, bool):
-            i = k.__index__()
+        elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
+            i = int(k)
             if isinstance(e, int) and not -e <= i < e:
                 raise ShapeError(f"index {i} is out of range for axis {a} of {x!r}")
             first = e + i if i < 0 else i
@@ -448,10 +459,12 @@ def index(x: Node, key: Any) -> Node:
 
 def _bounds(k: builtins.slice, e: Extent, axis: int) -> tuple[Extent, Extent, int]:
     """Start and stop in increasing order, and the step; a negative step then flips the result."""
-    step = 1 if k.step is None else k.step.__index__()
+    if any(not (b is None or isinstance(b, (int, np.integer))) for b in (k.start, k.stop, k.step)):
+        raise ShapeError(f"the bounds of a slice are integers, not {k}")
+    step = 1 if k.step is None else int(k.step)
     if step == 0:
         raise ShapeError(f"the step of a slice on axis {axis} is 0")
-    given = [None if b is None else b.__index__() for b in (k.start, k.stop)]
+    given = [None if b is None else int(b) for b in (k.start, k.stop)]
     if step > 0:
         start = 0 if given[0] is None else _position(given[0], e)
         stop = e if given[1] is None else _position(given[1], e)

@@ -23,6 +23,7 @@ from codegen.expr import eq as eq_expr
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import Extent, Type, size
 from .conv import Padding, Pair, check_window, output_extents, padding_of, pair_of, span
 
@@ -418,6 +419,7 @@ def _arguments(
     return k, s, padding_of(padding, x.shape[2:], k, s, (1, 1))
 
 
+@located
 def max_pool2d(
     x: Node, window: int | Pair, stride: int | Pair | None = None, padding: str | int | Pair | Padding = "valid"
 ) -> Node:
@@ -425,6 +427,7 @@ def max_pool2d(
     return apply(MaxPool2d(*_arguments("max_pool2d", x, window, stride, padding)), x)
 
 
+@located
 def avg_pool2d(
     x: Node,
     window: int | Pair,

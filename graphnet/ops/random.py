@@ -20,6 +20,7 @@ from codegen.expr import Expr, cast, const
 from ..errors import DTypeError, GraphnetError
 from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import Shape, Type, check_dtype, extent
 from .elementwise import div, where
 
@@ -151,6 +152,7 @@ class FoldIn(Op):
 # ------------------------------------------------------------------------------------ user functions
 
 
+@located
 def key(seed: int) -> Node:
     """The key of a stream of random numbers."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not -(1 << 63) <= int(seed) < 1 << 63:
@@ -163,11 +165,13 @@ def fold_in(key: Node, n: Any) -> Node:
     return apply(FoldIn(), key, n if isinstance(n, Node) else constant(n, "int64"))
 
 
+@located
 def uniform(key: Node, shape: Iterable[object], dtype: str = "float32") -> Node:
     """Uniform random numbers in [0, 1)."""
     return apply(Uniform(tuple(extent(e) for e in shape), dtype), key)
 
 
+@located
 def bernoulli(key: Node, p: float, shape: Iterable[object]) -> Node:
     """Random bools, True with probability p."""
     if not (isinstance(p, (int, float)) and 0 <= p <= 1):
@@ -175,6 +179,7 @@ def bernoulli(key: Node, p: float, shape: Iterable[object]) -> Node:
     return uniform(key, shape) < float(p)
 
 
+@located
 def dropout(x: Node, rate: float, key: Node) -> Node:
     """x with each element set to 0 with probability `rate`, the others divided by 1 - rate. The mask
     is a node of the graph, so the backward pass uses the same one; leave dropout out for inference."""

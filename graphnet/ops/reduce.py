@@ -13,6 +13,7 @@ from codegen.expr import Expr
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
+from ..site import located
 from ..types import Type, normalise_axes, size
 from .broadcast import Size, reduced_shape, reduction, reshape, sum
 from .elementwise import cast, div, eq, where
@@ -127,24 +128,28 @@ class ArgMax(Reduction):
         yield Sample(cls((0,), True), ((5, 2),), dtypes=("int32",), low=0, high=3, differentiable=False)
 
 
+@located
 def max(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
     """The greatest over `axis` (all axes by default); `gn.maximum` compares two nodes."""
     axes = normalise_axes(axis, x.rank)
     return apply(Max(axes, bool(keepdims)), x) if axes else x
 
 
+@located
 def min(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
     """The least over `axis` (all axes by default); `gn.minimum` compares two nodes."""
     axes = normalise_axes(axis, x.rank)
     return apply(Min(axes, bool(keepdims)), x) if axes else x
 
 
+@located
 def prod(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
     """The product over `axis` (all axes by default)."""
     axes = normalise_axes(axis, x.rank)
     return apply(Prod(axes, bool(keepdims)), x) if axes else x
 
 
+@located
 def argmax(x: Node, axis: int = -1, keepdims: bool = False) -> Node:
     """The position (int32) of the first maximum along `axis`."""
     return apply(ArgMax(normalise_axes(axis, x.rank), bool(keepdims)), x)
@@ -156,6 +161,7 @@ def count(x: Node, axes: tuple[int, ...], dtype: str) -> Node:
     return constant(n, dtype) if isinstance(n, int) else apply(Size(n, dtype))
 
 
+@located
 def mean(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Node:
     """The mean over `axis` (all axes by default)."""
     if not x.type.is_float:

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Sample
+from ..site import located
 from ..types import Type, normalise_axes
 from .broadcast import reduced_shape, reshape, sum
 from .elementwise import Abs, Exp, Log, StopGradient, where
@@ -107,18 +108,21 @@ class LogSumExp(AlongAxis):
         return (reshape(cotangent, reduced_shape(x.shape, (self.axis,), True)) * softmax(x, self.axis),)
 
 
+@located
 def softmax(x: Node, axis: int = -1) -> Node:
     """exp(x) / sum(exp(x)) along `axis`."""
     (a,) = normalise_axes(axis, x.rank)
     return apply(Softmax(a), x)
 
 
+@located
 def log_softmax(x: Node, axis: int = -1) -> Node:
     """log(softmax(x)), without overflow or loss of accuracy."""
     (a,) = normalise_axes(axis, x.rank)
     return apply(LogSoftmax(a), x)
 
 
+@located
 def logsumexp(x: Node, axis: int = -1, keepdims: bool = False) -> Node:
     """log(sum(exp(x))) along `axis`, without overflow."""
     (a,) = normalise_axes(axis, x.rank)
