@@ -61,7 +61,7 @@ class GpuEmitter(Emitter):
     def header(self) -> str:
         written = set().union(*(stored(s) for s in self.kernel.body))
         args = ", ".join(
-            f"ptr addrspace(1) noalias {'' if b in written else 'readonly '}align 16 %{b.name}"
+            f"ptr addrspace(1) noalias {'' if b in written else 'readonly '}align 16 %p.{b.name}"
             for b in self.kernel.params
         )
         # reqntid tells ptxas the number of threads, so that it knows how many registers each may have.

@@ -19,14 +19,14 @@ from .errors import DTypeError, GraphnetError, ShapeError
 from .explain import Explanation, explain
 from .lower import lower
 from .module import Module, Settings
-from .node import Constant, Graph, Node, make_graph
+from .node import Constant, Graph, Node, Parameter, make_graph
 from .passes.memory import Plan
 from .pipeline import Observer, run
 from .site import current_sites, where
 from .source import source
 from .specialization import Memory, Specialization
 from .state import State
-from .targets import TARGETS, Executable, Target, parse_target, schedule
+from .targets import TARGETS, Executable, OnDevice, Target, parse_target, schedule
 from .types import Dim
 
 
@@ -150,36 +150,53 @@ class Function:
         settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()))
         return run(Module(self.graph, settings), stop_after, observers)
 
-    def _bind_fixed(self, module: Module, executable: Executable) -> list[tuple[int, np.ndarray]]:
-        """Points parameters and constants at their memory."""
+    def _bind_fixed(self, module: Module, executable: Executable) -> list[tuple[Node, int, np.ndarray]]:
+        """Binds parameters and constants."""
         plan: Plan = module.plan
         bound = []
         for n, slot in plan.slot.items():
-            if n.op.name == "parameter":
+            if isinstance(n.op, Parameter):
                 array = self.state.array(n)
             elif isinstance(n.op, Constant):
                 array = np.ascontiguousarray(n.op.array)
             else:
                 continue
-            executable.bind(slot, array.ctypes.data)
-            bound.append((slot, array))
+            executable.bind(slot, array)
+            bound.append((n, slot, array))
         return bound
 
     def _execute(self, spec: Specialization, arrays: Sequence[np.ndarray]) -> Any:
         plan: Plan = spec.module.plan
         executable = spec.executable
+        if isinstance(executable, OnDevice):
+            self._upload(spec, executable)
+        else:
+            self.state.fetch()
         for n, array in zip(spec.module.graph.inputs, arrays, strict=True):
-            executable.bind(plan.slot[n], array.__array_interface__["data"][0])
+            executable.bind(plan.slot[n], array)
         outputs = []
         for slot in plan.outputs:
             s = plan.slots[slot]
             out = np.empty(s.shape, numpy_dtype(s.dtype))
-            executable.bind(slot, out.__array_interface__["data"][0])
+            executable.bind_output(slot, out)
             outputs.append(out)
         executable.run()
         spec.calls += 1
         results = [o if o.ndim else o[()] for o in outputs]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _upload(self, spec: Specialization, executable: OnDevice) -> None:
+        """Brings to the GPU the parameters whose newest value is not there, and notes which will be newer there."""
+        updated = {p for p, _ in spec.module.graph.updates}
+        for n, slot, array in spec.bound:
+            if not isinstance(n.op, Parameter):
+                continue
+            fetch = executable.reader(slot)
+            if not self.state.is_newer_in(n.name, fetch):
+                self.state.fetch(n.name)
+                executable.bind(slot, array)
+            if n in updated:
+                self.state.newer_elsewhere(n.name, fetch)
 
     # ------------------------------------------------------------------------------ seeing through
 

@@ -10,6 +10,7 @@ from codegen.program import Program, Scheduled
 
 from .lower import Lowered
 from .module import Module
+from .node import Node
 from .passes.memory import Plan
 from .targets import Executable, Target
 
@@ -40,7 +41,7 @@ class Specialization:
     scheduled: tuple[Scheduled, ...]
     executable: Executable
     seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
-    bound: list[tuple[int, np.ndarray]]  # parameters and constants, kept alive with their slots
+    bound: list[tuple[Node, int, np.ndarray]]  # parameters and constants, kept alive with their slots
     calls: int = 0
 
     @property

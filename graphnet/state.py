@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class State:
         self.seed = seed
         self._arrays: dict[str, np.ndarray] = {}
         self._nodes: dict[str, Node] = {}
+        self._fetch: dict[str, Callable[[np.ndarray], object]] = {}  # of values that are newer on a GPU
 
     def array(self, parameter: Node) -> np.ndarray:
         """The value of a parameter, made by its initialiser at the first request. The random stream is
@@ -37,11 +38,27 @@ class State:
             value = op.init.sample(shape, parameter.dtype, rng)
             self._nodes[name] = parameter
             self._arrays[name] = _aligned(np.asarray(value, dtype=parameter.dtype).reshape(shape))
+        self.fetch(name)
         return self._arrays[name]
+
+    def fetch(self, name: str | None = None) -> None:
+        """Brings values that are newer elsewhere into the arrays: one, or all."""
+        for n in [name] if name is not None else list(self._fetch):
+            if n in self._fetch:
+                self._fetch.pop(n)(self._arrays[n])
+
+    def newer_elsewhere(self, name: str, fetch: Callable[[np.ndarray], object]) -> None:
+        """Notes that an executable has updated its own copy, which `fetch` copies into an array."""
+        self._fetch[name] = fetch
+
+    def is_newer_in(self, name: str, fetch: Callable[[np.ndarray], object]) -> bool:
+        """Whether the newest value is the one that this `fetch` copies."""
+        return self._fetch.get(name) is fetch
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._arrays:
             raise GraphnetError(f"no parameter {name!r}; there are {', '.join(self._arrays) or 'none yet'}")
+        self.fetch(name)
         return self._arrays[name]
 
     def __setitem__(self, name: str, value: np.ndarray) -> None:
@@ -63,6 +80,7 @@ class State:
         return name in self._arrays
 
     def items(self) -> list[tuple[str, np.ndarray]]:
+        self.fetch()
         return list(self._arrays.items())
 
 

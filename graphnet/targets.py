@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
+
+import numpy as np
 
 from codegen.emulator import to_cpu
 from codegen.kernels import cpu as cpu_schedules
 from codegen.kernels import gpu as gpu_schedules
 from codegen.machine import machine
 from codegen.program import Program, Scheduled, Step
+from codegen.nvptx import emit_all_ptx
 from codegen.runtime.cpu import CpuExecutable
+from codegen.runtime.cuda import CudaProgram, probe
 from codegen.runtime.stepwise import CheckedProgram, InterpretedProgram
 from codegen.verify import verify
 
@@ -25,11 +30,29 @@ from .errors import GraphnetError
 
 
 class Executable(Protocol):
-    """A program ready to run: external slots are bound to host memory, then it runs."""
+    """A program ready to run: external slots are bound to arrays, then it runs and has filled the outputs."""
 
-    def bind(self, slot: int, address: int) -> None: ...
+    def bind(self, slot: int, array: np.ndarray) -> None: ...
+
+    def bind_output(self, slot: int, array: np.ndarray) -> None: ...
 
     def run(self) -> None: ...
+
+
+class OnDevice:
+    """A program on the GPU as an Executable. What is bound is copied there; parameters stay there, and
+    `State` fetches them when somebody looks."""
+
+    def __init__(self, program: CudaProgram) -> None:
+        self.program = program
+        self.bind, self.bind_output, self.run = program.bind, program.bind_output, program.execute
+        self._readers: dict[int, Callable[[np.ndarray], object]] = {}
+
+    def reader(self, slot: int) -> Callable[[np.ndarray], object]:
+        """What copies a slot into an array; the same object for a slot each time."""
+        if slot not in self._readers:
+            self._readers[slot] = partial(self.program.read, slot)
+        return self._readers[slot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +88,8 @@ CHECKS = ("bounds", "races")
 def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
     """A target from its text.
 
-    Raises GraphnetError, naming what there is, for an unknown target or check."""
+    Raises GraphnetError, naming what there is, for an unknown target or check, and GpuUnavailable for "cuda"
+    where the extra, the driver or the GPU is missing."""
     name, _, option = text.partition(":")
     if name not in TARGETS:
         raise GraphnetError(f"unknown target {text!r}; there are {', '.join(TARGETS)}")
@@ -74,6 +98,8 @@ def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
     unknown = set(checks) - set(CHECKS)
     if unknown:
         raise GraphnetError(f"unknown checks {sorted(unknown)}; there are {', '.join(CHECKS)}")
+    if name == "cuda":
+        probe()
     return Target(name, option, tuple(checks))
 
 
@@ -101,6 +127,12 @@ def _interpret(program: Program, scheduled: Sequence[Scheduled], target: Target,
     return InterpretedProgram(program, [s.kernel for s in scheduled])
 
 
+def _cuda(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
+    kernels = [s.kernel for s in scheduled]
+    ptx = emit_all_ptx(kernels, target.option) if target.option else None
+    return OnDevice(CudaProgram.of(program, kernels, ptx))
+
+
 Build = Callable[[Program, Sequence[Scheduled], Target, int], Executable]
 
-TARGETS: dict[str, Build] = {"cpu": _cpu, "emulator": _emulator, "interpret": _interpret}
+TARGETS: dict[str, Build] = {"cpu": _cpu, "emulator": _emulator, "cuda": _cuda, "interpret": _interpret}

@@ -83,7 +83,7 @@ class Builder:
         self.scopes = [Scope(self.entry)]
         self.depth: dict[str, int] = {}  # SSA name -> number of the scope that defines it
         self.env: dict[str, Operand] = {}
-        self.pointers: dict[Buffer, str] = {b: f"%{b.name}" for b in kernel.params}
+        self.pointers: dict[Buffer, str] = {b: f"%p.{b.name}" for b in kernel.params}
         self.lanes = 1
         self.lane_var = ""
         self.mask: Value | None = None

@@ -25,7 +25,7 @@ class Emitter(Expressions):
         return f"{self.header()} {{\n{body}\n}}\n"
 
     def header(self) -> str:
-        args = [f"ptr noalias %{b.name}" for b in self.kernel.params]
+        args = [f"ptr noalias %p.{b.name}" for b in self.kernel.params]
         return (
             f'define void @"{self.kernel.name}"({", ".join([*args, "i64 %tid", "i64 %threads"])})'
             f" {self.dialect.attributes}"

@@ -88,9 +88,11 @@ class CpuExecutable:
         self._table_address = self.table.ctypes.data
         self._pool: Pool | None = None
 
-    def bind(self, slot: int, address: int) -> None:
-        """Points an external slot at memory, which the caller keeps alive while the program runs."""
-        self.table[FIRST_SLOT + slot] = address
+    def bind(self, slot: int, array: np.ndarray) -> None:
+        """Points an external slot at an array, which the caller keeps alive while the program runs."""
+        self.table[FIRST_SLOT + slot] = array.__array_interface__["data"][0]
+
+    bind_output = bind
 
     def run(self) -> None:
         if self._pool is None:

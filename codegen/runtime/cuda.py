@@ -147,6 +147,7 @@ class CudaProgram:
         the other; ptx: of each launch, else it is made here for this GPU."""
         capability = probe()
         self.launches = tuple(launches)
+        self._outputs: dict[int, np.ndarray] = {}
         self.sizes = tuple(sizes)
         placed, _ = place(sizes)
         self.offsets = tuple(placed if offsets is None else offsets)
@@ -235,6 +236,21 @@ class CudaProgram:
         self.sync()
         self.arena.close(self.stream)
         self._calls, self._modules = [], []
+
+    def bind(self, slot: int, array: np.ndarray) -> None:
+        """Gives a slot its value."""
+        self.write(slot, array)
+
+    def bind_output(self, slot: int, array: np.ndarray) -> None:
+        """Where `execute` puts a slot's value."""
+        self._outputs[slot] = array
+
+    def execute(self) -> None:
+        """Runs, and fills the arrays of `bind_output`."""
+        self.run()
+        for slot, array in self._outputs.items():
+            self.read(slot, array)
+        self._outputs.clear()
 
     def _fits(self, slot: int, array: np.ndarray) -> None:
         if array.nbytes > self.sizes[slot]:

@@ -26,8 +26,11 @@ class _Memory:
         self.arena = aligned_empty(max(program.arena_bytes, 1))
         self.addresses = [self.arena.ctypes.data + s.offset if s.kind == "arena" else 0 for s in program.slots]
 
-    def bind(self, slot: int, address: int) -> None:
-        self.addresses[slot] = address
+    def bind(self, slot: int, array: np.ndarray) -> None:
+        """Points an external slot at an array, which the caller keeps alive while the program runs."""
+        self.addresses[slot] = array.ctypes.data
+
+    bind_output = bind
 
     def array(self, slot: int, buffer: Buffer) -> np.ndarray:
         """A slot's memory as an array of a kernel parameter's dtype and shape."""
