@@ -62,7 +62,7 @@ def bind(n: Node, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
         raise ShapeError(f"wrong rank: {wanted}")
     for e, actual in zip(n.shape, shape, strict=True):
         if isinstance(e, Dim) and len(e.names) == 1 and e == Dim.named(*e.names):
-            sizes.setdefault(*e.names, actual)
+            sizes.setdefault(next(iter(e.names)), actual)
     for e, actual in zip(n.shape, shape, strict=True):
         if substitute(e, sizes) != actual:
             known = ", ".join(f"{k} = {v}" for k, v in sizes.items())

@@ -39,9 +39,9 @@ def vjp(outputs: Sequence[Node], wrt: Sequence[Node], cotangents: Sequence[Node]
         if node not in total or not any(i in active for i in node.inputs):
             continue
         with derived(node.sites, "gradient"):
-            for i, g in zip(node.inputs, _partials(node, total[node]), strict=True):
-                if g is not None and i in active:
-                    accumulate(i, g)
+            for i, part in zip(node.inputs, _partials(node, total[node]), strict=True):
+                if part is not None and i in active:
+                    accumulate(i, part)
     return [total.get(node) for node in wrt]
 
 

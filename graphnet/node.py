@@ -17,7 +17,7 @@ from .errors import GraphnetError, ShapeError
 from .init import initialiser
 from .op import Op
 from .site import Site, current_sites, located, where
-from .types import Shape, Type, check_dtype, extent
+from .types import Shape, Type, check_dtype, concrete, extent
 
 
 class Node:
@@ -147,7 +147,7 @@ class Constant(Op):
 
     @property
     def array(self) -> np.ndarray:
-        shape = tuple(int(e) for e in self.type.shape)  # type: ignore[arg-type]
+        shape = concrete(self.type.shape)
         return np.frombuffer(self.data, dtype=self.type.dtype).reshape(shape)
 
     def evaluate(self) -> np.ndarray:
@@ -169,12 +169,9 @@ def parameter(name: str, shape: Iterable[object], init: Any = None, dtype: str =
     """Declares state of the compiled function, such as a weight. `init` is an initialiser of `gn.init`, a
     number or an array; by default he_normal() for rank >= 2, else zeros(). The shape must be concrete."""
     extents = tuple(extent(e) for e in shape)
-    symbolic = [e for e in extents if not isinstance(e, int)]
-    if symbolic:
-        raise ShapeError(f"parameter {name!r}: the shape must be numbers, not {symbolic[0]}")
-    t = Type(check_dtype(dtype), extents)
     try:
-        first = initialiser(init, extents, t.dtype)  # type: ignore[arg-type]
+        t = Type(check_dtype(dtype), concrete(extents))
+        first = initialiser(init, concrete(extents), t.dtype)
     except GraphnetError as e:
         raise type(e)(f"parameter {name!r}: {e}") from None
     return apply(Parameter(name, t, first))

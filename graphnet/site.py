@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from types import FrameType
 from typing import ParamSpec, TypeVar
 
 from .errors import GraphnetError
@@ -37,7 +38,7 @@ def current_sites() -> tuple[Site, ...]:
     """The sites a node made now belongs to: inherited inside `derived`, else the user's frame."""
     if _inherited:
         return _inherited[-1]
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_PACKAGES) or file.startswith(_USER_LIKE):

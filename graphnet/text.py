@@ -38,7 +38,7 @@ from .init import INITIALISERS, Initialiser, Value
 from .node import Constant, Graph, Input, Node, Parameter, apply, make_graph
 from .op import OPS, Op
 from .site import Site, derived
-from .types import DTYPES, Dim, Type, extent
+from .types import DTYPES, Dim, Type, concrete, extent
 
 SMALL = 16  # constants of at most so many elements are written as numbers
 
@@ -71,7 +71,7 @@ def _names(graph: Graph) -> dict[Node, str]:
     taken: set[str] = set()
     leaves = [n for n in _ordered(graph) if isinstance(n.op, (Input, Parameter))]
     for n in leaves:
-        name = re.sub(r"\W", "_", n.op.label, flags=re.ASCII)
+        name = re.sub(r"\W", "_", n.name, flags=re.ASCII)
         if not name.isidentifier() or keyword.iskeyword(name):
             name = "leaf_" + name
         while name in taken or re.fullmatch(r"v\d+", name):
@@ -122,8 +122,8 @@ def _data_text(t: Type, data: bytes) -> str:
     array = np.frombuffer(data, t.dtype)
     if array.size <= SMALL:
         nested: Any = [_shortest(x) for x in array]
-        for e in reversed(t.shape[1:]):
-            nested = [nested[i : i + int(e)] for i in range(0, len(nested), int(e) or 1)]  # type: ignore[arg-type]
+        for e in reversed(concrete(t.shape[1:])):
+            nested = [nested[i : i + e] for i in range(0, len(nested), e or 1)]
         if t.shape == ():
             nested = nested[0]
         text = _attribute_text(nested)
@@ -266,7 +266,7 @@ def _type(e: ast.expr) -> Type:
 
 
 def _data(t: Type, e: ast.expr) -> bytes:
-    shape = tuple(int(n) for n in t.shape)  # type: ignore[arg-type]
+    shape = concrete(t.shape)
     value = _attribute(e)
     if isinstance(value, str):
         try:

@@ -7,7 +7,7 @@ integer that does not divide exactly becomes an atom of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -133,6 +133,20 @@ def substitute(e: Extent, sizes: Mapping[str, int]) -> Extent:
 def size(shape: Shape) -> Extent:
     """The number of elements."""
     return prod(shape, start=1)
+
+
+def concrete(shape: Iterable[Extent]) -> tuple[int, ...]:
+    """Extents that must be numbers by now, as at specialisation."""
+    found = tuple(shape)
+    for e in found:
+        if not isinstance(e, int):
+            raise ShapeError(f"size {e} is not known yet: give values for {', '.join(sorted(e.names))}")
+    return found  # type: ignore[return-value]
+
+
+def elements(t: Type) -> int:
+    """The number of elements of a value whose sizes are known."""
+    return prod(concrete(t.shape))
 
 
 def divide_exactly(total: Extent, part: Extent) -> Extent | None:

@@ -15,7 +15,18 @@ from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Extent, Shape, Type, broadcast_shapes, divide_exactly, extent, normalise_axes, size
+from ..types import (
+    Extent,
+    Shape,
+    Type,
+    broadcast_shapes,
+    concrete,
+    divide_exactly,
+    elements,
+    extent,
+    normalise_axes,
+    size,
+)
 
 
 def at(x: Operand, index: Sequence[Expr]) -> Expr:
@@ -35,7 +46,8 @@ def reduction(
 ) -> tuple[tuple[Axis, ...], Expr]:
     """The reduced axes of `x`, and its element at them and at `index` of the output."""
     kept = iter(index)
-    reduced, full = [], []
+    reduced: list[Axis] = []
+    full: list[Expr] = []
     for a, e in enumerate(x.shape):
         if a in axes:
             reduced.append(axis(f"r{len(reduced)}", e))
@@ -90,10 +102,10 @@ class Reshape(Op):
         return x.with_shape(self.shape)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(self.shape)  # type: ignore[arg-type]
+        return x.reshape(concrete(self.shape))
 
     def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
-        new = tuple(int(e) for e in self.shape)  # type: ignore[arg-type]
+        new = concrete(self.shape)
         if 0 in new:
             return x(*(lift(0, "i64") for _ in x.shape))
         source: list[Expr] = [lift(0, "i64")] * len(x.shape)
@@ -155,7 +167,7 @@ class BroadcastTo(Op):
         return x.with_shape(self.shape)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(x, self.shape).copy()  # type: ignore[arg-type]
+        return np.broadcast_to(x, concrete(self.shape)).copy()
 
     def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
         return at(x, index)
@@ -206,7 +218,7 @@ class Sum(Op):
         return (spread(cotangent, node.inputs[0].shape, self.axes),)
 
     def flops(self, output: Type, *inputs: Type) -> int:
-        return int(size(inputs[0].shape))  # type: ignore[arg-type]
+        return elements(inputs[0])
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -258,9 +270,7 @@ class Size(Op):
         return Type(self.dtype, ())
 
     def evaluate(self) -> np.ndarray:
-        if not isinstance(self.dim, int):
-            raise ShapeError(f"size {self.dim} is not known yet: give values for {', '.join(sorted(self.dim.names))}")
-        return np.asarray(self.dim, dtype=self.dtype)
+        return np.asarray(concrete((self.dim,))[0], dtype=self.dtype)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -10,8 +10,10 @@ the bounds of the sums leave out what would be read outside of x.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Extent, Type, size
+from ..types import Extent, Shape, Type, concrete, elements
 from .move import flip as flip_axes
 
 Pair = tuple[int, int]
@@ -32,7 +34,7 @@ Padding = tuple[Pair, Pair]
 
 def pair_of(value: object, what: str, least: int = 1) -> Pair:
     """An integer, or two, each at least `least`."""
-    items = list(value) if isinstance(value, (tuple, list)) else [value, value]
+    items: list[Any] = list(value) if isinstance(value, (tuple, list)) else [value, value]
     if len(items) != 2 or any(isinstance(i, bool) or not hasattr(i, "__index__") for i in items):
         raise ShapeError(f"{what} must be an integer or two, not {value!r}")
     a, b = (i.__index__() for i in items)
@@ -88,7 +90,7 @@ def output_extents(
     if not all(isinstance(k, int) and k >= 1 for k in window):
         raise ShapeError(f"a window must have concrete sizes >= 1, not {tuple(window)}")
     each = zip(shape, window, stride, padding, dilation, strict=True)
-    out = tuple(output_extent(n, k, s, p, d) for n, k, s, p, d in each)  # type: ignore[arg-type]
+    out = tuple(output_extent(n, int(k), s, p, d) for n, k, s, p, d in each)  # type: ignore[arg-type]
     if any(isinstance(e, int) and e < 1 for e in out):
         text = "x".join
         given, wanted, got = (text(map(str, t)) for t in (shape, window, out))
@@ -130,8 +132,9 @@ class Convolution(Op):
     def _settings(self) -> tuple[Pair, Padding, Pair]:
         return self.stride, self.padding, self.dilation
 
-    def _windows(self, p: int, q: int, r: int, s: int) -> tuple[slice, slice]:
+    def _windows(self, out: Sequence[int], r: int, s: int) -> tuple[slice, slice]:
         """Rows and columns of padded x that meet w[..., r, s], for all P, Q."""
+        p, q = out
         (a, b), _, (c, d) = self._settings()
         return slice(r * c, r * c + (p - 1) * a + 1, a), slice(s * d, s * d + (q - 1) * b + 1, b)
 
@@ -140,7 +143,7 @@ class Convolution(Op):
 
 
 def _contraction_flops(output: Type, kernel: Sequence[Extent], n: Extent) -> int:
-    return 2 * int(size(output.shape)) * int(size(tuple(kernel))) * int(n)  # type: ignore[arg-type]
+    return 2 * elements(output) * math.prod(concrete((*kernel, n)))
 
 
 @dataclass(frozen=True)
@@ -157,24 +160,24 @@ class Conv2d(Convolution):
         return x.with_shape((x.shape[0], w.shape[0], *output_extents(x.shape[2:], w.shape[2:], *self._settings())))
 
     def evaluate(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        p, q = output_extents(x.shape[2:], w.shape[2:], *self._settings())
-        y = np.zeros((x.shape[0], w.shape[0], p, q))  # type: ignore[arg-type]
+        out = concrete(output_extents(x.shape[2:], w.shape[2:], *self._settings()))
+        y = np.zeros((x.shape[0], w.shape[0], *out))
         padded = self._padded(x)
         for r, s in np.ndindex(*w.shape[2:]):
-            h, v = self._windows(p, q, r, s)  # type: ignore[arg-type]
+            h, v = self._windows(out, r, s)
             y += np.einsum("ncpq,kc->nkpq", padded[:, :, h, v], w[:, :, r, s].astype(np.float64))
         return y.astype(x.dtype)
 
     def body(self, index: tuple[Expr, ...], x: Operand, w: Operand) -> Reduce:
         n, k, p, q = index
         _, channels, height, width = x.shape
-        out = output_extents((height, width), w.shape[2:], *self._settings())
+        out = concrete(output_extents((height, width), w.shape[2:], *self._settings()))
         c = axis("c", channels)
         taps, source = [], []
         for a, (name, i) in enumerate((("r", p), ("s", q))):
             (low, _), stride, step = self.padding[a], self.stride[a], self.dilation[a]
             first = i * stride - low
-            most = (int(out[a]) - 1) * stride - low  # type: ignore[arg-type]
+            most = (out[a] - 1) * stride - low
             taps.append(span(name, w.shape[2 + a], first, -low, most, step, (height, width)[a]))
             source.append(i * stride + taps[a].var * step - low)
         return Reduce("sum", (c, *taps), x(n, c.var, *source) * w(k, c.var, taps[0].var, taps[1].var))
@@ -183,7 +186,7 @@ class Conv2d(Convolution):
         x, w = node.inputs
         return (
             apply(Conv2dInputGrad(*self._settings(), x.shape[2:]), w, cotangent),
-            apply(Conv2dWeightGrad(*self._settings(), w.shape[2:]), x, cotangent),
+            apply(Conv2dWeightGrad(*self._settings(), concrete(w.shape[2:])), x, cotangent),
         )
 
     def flops(self, output: Type, *inputs: Type) -> int:
@@ -202,7 +205,7 @@ class Conv2dInputGrad(Convolution):
 
     name = "conv2d_input_grad"
     index_names = "nchw"
-    size: tuple[Extent, Extent] = (1, 1)
+    size: Shape = (1, 1)
 
     def infer(self, w: Type, dy: Type) -> Type:
         self._check(w, dy)
@@ -214,25 +217,25 @@ class Conv2dInputGrad(Convolution):
         return dy.with_shape((dy.shape[0], w.shape[1], *self.size))
 
     def evaluate(self, w: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        height, width = int(self.size[0]), int(self.size[1])  # type: ignore[arg-type]
+        height, width = concrete(self.size)
         (top, bottom), (left, right) = self.padding
         dx = np.zeros((dy.shape[0], w.shape[1], height + top + bottom, width + left + right))
         for r, s in np.ndindex(*w.shape[2:]):
-            h, v = self._windows(*dy.shape[2:], r, s)
+            h, v = self._windows(dy.shape[2:], r, s)
             dx[:, :, h, v] += np.einsum("nkpq,kc->ncpq", dy.astype(np.float64), w[:, :, r, s].astype(np.float64))
         return dx[:, :, top : top + height, left : left + width].astype(dy.dtype)
 
     def body(self, index: tuple[Expr, ...], w: Operand, dy: Operand) -> Reduce:
         n, c, h, v = index
         k = axis("k", w.shape[0])
-        taps, source = [], []
+        taps, source, size = [], [], concrete(self.size)
         where: Expr | None = None
         for a, (name, i) in enumerate((("r", h), ("s", v))):
             (low, _), stride, step = self.padding[a], self.stride[a], self.dilation[a]
             extent, last = w.shape[2 + a], (dy.shape[2 + a] - 1) * stride
             # i + low = p * stride + r * step with 0 <= p * stride <= last bounds r on both sides.
             lo: object = 0
-            if int(self.size[a]) - 1 + low > last:  # type: ignore[arg-type]
+            if size[a] - 1 + low > last:
                 lo = maximum((i + (low - last + step - 1)) // step, 0)
             hi: object = extent
             if low < (extent - 1) * step:
@@ -248,7 +251,7 @@ class Conv2dInputGrad(Convolution):
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         w, dy = node.inputs
         return (
-            apply(Conv2dWeightGrad(*self._settings(), w.shape[2:]), cotangent, dy),
+            apply(Conv2dWeightGrad(*self._settings(), concrete(w.shape[2:])), cotangent, dy),
             apply(Conv2d(*self._settings()), cotangent, w),
         )
 
@@ -268,7 +271,7 @@ class Conv2dWeightGrad(Convolution):
 
     name = "conv2d_weight_grad"
     index_names = "kcrs"
-    kernel: Pair = (1, 1)
+    kernel: tuple[int, ...] = (1, 1)
 
     def infer(self, x: Type, dy: Type) -> Type:
         self._check(x, dy)
@@ -283,7 +286,7 @@ class Conv2dWeightGrad(Convolution):
         dw = np.zeros((dy.shape[1], x.shape[1], *self.kernel))
         padded = self._padded(x)
         for r, s in np.ndindex(*self.kernel):
-            h, v = self._windows(*dy.shape[2:], r, s)
+            h, v = self._windows(dy.shape[2:], r, s)
             dw[:, :, r, s] = np.einsum("ncpq,nkpq->kc", padded[:, :, h, v], dy.astype(np.float64))
         return dw.astype(x.dtype)
 
@@ -333,6 +336,6 @@ def conv2d(
     strides, dilations = pair_of(stride, "conv2d: stride"), pair_of(dilation, "conv2d: dilation")
     if not all(isinstance(k, int) for k in w.shape[2:]):
         raise ShapeError(f"conv2d: the kernel must have concrete sizes, not {w!r}")
-    window = (int(w.shape[2]), int(w.shape[3]))  # type: ignore[arg-type]
+    window = pair_of(concrete(w.shape[2:]), "conv2d: kernel")
     pads = padding_of(padding, x.shape[2:], window, strides, dilations)
     return apply(Conv2d(strides, pads, dilations), x, flip_axes(w, (2, 3)) if flip else w)

@@ -13,7 +13,7 @@ from ..errors import DTypeError, ShapeError
 from ..node import Node, apply, constant
 from ..op import Op, Sample
 from ..site import located
-from ..types import Type
+from ..types import Type, concrete
 from .broadcast import reshape, sum
 from .elementwise import Abs, Exp, Log, Log1p, Maximum, Relu, Sigmoid, Square, cast, eq, pair, where
 from .move import one_hot
@@ -51,8 +51,8 @@ class CrossEntropy(Op):
         losses = np.where(valid, np.logaddexp.reduce(wide, axis=1) - picked, np.nan)
         return np.asarray(losses.mean(), dtype=logits.dtype)
 
-    def graph(self, logits: Node, labels: Node) -> Node:  # type: ignore[override]
-        hit = one_hot(labels, logits.shape[1], "bool")  # type: ignore[arg-type]
+    def graph(self, logits: Node, labels: Node) -> Node:
+        hit = one_hot(labels, _classes(logits), "bool")
         picked = sum(where(hit, log_softmax(logits, 1), 0.0), 1)
         losses = where(_valid(logits, labels), -picked, math.nan)
         return mean(losses)
@@ -60,7 +60,7 @@ class CrossEntropy(Op):
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         logits, labels = node.inputs
         each = where(_valid(logits, labels), cotangent / count(logits, (0,), logits.dtype), math.nan)
-        distance = softmax(logits, 1) - one_hot(labels, logits.shape[1], logits.dtype)  # type: ignore[arg-type]
+        distance = softmax(logits, 1) - one_hot(labels, _classes(logits), logits.dtype)
         return distance * reshape(each, (labels.shape[0], 1)), None
 
     @classmethod
@@ -69,9 +69,13 @@ class CrossEntropy(Op):
         yield Sample(cls(), ((4, 3), (4,)), dtypes=("float", "int32"), low=0, high=5, differentiable=False)
 
 
+def _classes(logits: Node) -> int:
+    return concrete(logits.shape[1:])[0]
+
+
 def _valid(logits: Node, labels: Node) -> Node:
     """Which labels are classes, (N,) bool."""
-    return (labels >= 0) & (cast(labels, "int64") < int(logits.shape[1]))  # type: ignore[arg-type]
+    return (labels >= 0) & (cast(labels, "int64") < _classes(logits))
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class BinaryCrossEntropy(_Binary):
         log = np.maximum(np.log(a), -100) * b + np.maximum(np.log1p(-a), -100) * (1 - b)
         return np.asarray(-log.mean(), dtype=p.dtype)
 
-    def graph(self, p: Node, y: Node) -> Node:  # type: ignore[override]
+    def graph(self, p: Node, y: Node) -> Node:
         return -mean(y * _log(p) + (1.0 - y) * _log(1.0 - p))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
@@ -130,7 +134,7 @@ class BceWithLogits(_Binary):
         a = z.astype(np.float64)
         return np.asarray((np.logaddexp(0, a) - a * y).mean(), dtype=z.dtype)
 
-    def graph(self, z: Node, y: Node) -> Node:  # type: ignore[override]
+    def graph(self, z: Node, y: Node) -> Node:
         tail = apply(Log1p(), apply(Exp(), -apply(Abs(), z)))
         return mean(apply(Relu(), z) - z * y + tail)
 

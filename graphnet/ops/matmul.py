@@ -14,7 +14,7 @@ from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Type, broadcast_shapes, size
+from ..types import Type, broadcast_shapes, concrete, elements
 from .broadcast import at, reshape, sum_to
 from .move import transpose
 
@@ -67,7 +67,7 @@ class MatMul(Op):
         return sum_to(da, a.shape), sum_to(db, b.shape)
 
     def flops(self, output: Type, *inputs: Type) -> int:
-        return 2 * int(size(output.shape)) * int(inputs[0].shape[-1])  # type: ignore[arg-type]
+        return 2 * elements(output) * concrete(inputs[0].shape[-1:])[0]
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -18,7 +18,7 @@ from ..errors import DTypeError, GraphnetError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Extent, Shape, Type, check_dtype, extent, normalise_axes
+from ..types import Extent, Shape, Type, check_dtype, concrete, extent, normalise_axes
 from .broadcast import reshape
 
 
@@ -103,7 +103,8 @@ class Slice(Op):
         return np.ascontiguousarray(x[tuple(keys)])
 
     def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
-        return x(*(i * step + int(s) for i, s, step in zip(index, self.starts, self.steps, strict=True)))  # type: ignore[arg-type]
+        starts = concrete(self.starts)
+        return x(*(i * step + s for i, s, step in zip(index, starts, self.steps, strict=True)))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         high = []
@@ -155,16 +156,16 @@ class Pad(Op):
         return [0 if e == 0 else (e - 1) * (i + 1) + 1 for e, i in zip(shape, self.interior, strict=True)]
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        out = np.full(self._padded(x.shape), self.value, dtype=x.dtype)  # type: ignore[arg-type]
-        each = zip(self.low, self._spans(x.shape), self.interior, strict=True)
-        out[tuple(builtins.slice(lo, lo + s, i + 1) for lo, s, i in each)] = x  # type: ignore[operator]
+        out = np.full(concrete(self._padded(x.shape)), self.value, dtype=x.dtype)
+        each = zip(concrete(self.low), concrete(self._spans(x.shape)), self.interior, strict=True)
+        out[tuple(builtins.slice(lo, lo + s, i + 1) for lo, s, i in each)] = x
         return out
 
     def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
         inside, source = [], []
         spans = self._spans(x.shape)
-        for i, lo, hi, gap, span in zip(index, self.low, self.high, self.interior, spans, strict=True):
-            j = i - int(lo)  # type: ignore[arg-type]
+        for i, lo, hi, gap, span in zip(index, concrete(self.low), self.high, self.interior, spans, strict=True):
+            j = i - lo
             if lo:
                 inside.append(lift(0, "i64") <= j)
             if hi:
@@ -359,7 +360,7 @@ class Iota(Op):
         return Type(check_dtype(self.dtype), self.shape)
 
     def evaluate(self) -> np.ndarray:
-        return np.indices(self.shape)[self.axis].astype(self.dtype)  # type: ignore[arg-type]
+        return np.indices(concrete(self.shape))[self.axis].astype(self.dtype)
 
     def body(self, index: tuple[Expr, ...]) -> Expr:
         return cast_expr(index[self.axis], FROM_NUMPY[self.dtype])

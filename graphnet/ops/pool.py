@@ -24,7 +24,7 @@ from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Extent, Type, size
+from ..types import Extent, Shape, Type, concrete, elements
 from .conv import Padding, Pair, check_window, output_extents, padding_of, pair_of, span
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
@@ -59,7 +59,7 @@ class Pooling(Op):
     def _out(self, shape: Sequence[Extent]) -> tuple[Extent, Extent]:
         return output_extents(shape, self.window, self.stride, self.padding)
 
-    def _spread(self, y: Type, to: tuple[Extent, Extent]) -> Type:
+    def _spread(self, y: Type, to: Shape) -> Type:
         """The type of a gradient of size `to` whose cotangent is y."""
         if y.rank != 4 or self._out(to) != y.shape[2:]:
             raise ShapeError(f"an input of {to} gives outputs of {self._out(to)}, the cotangent is {y}")
@@ -67,28 +67,25 @@ class Pooling(Op):
 
     def _taps(self, places: Sequence[Expr], shape: Sequence[int]) -> tuple[list[Axis], list[Expr]]:
         """The axes over a window at (p, q) of an input of `shape`, and the input's pixel there."""
-        out = self._out(shape)
+        out = concrete(self._out(shape))
         taps, source = [], []
         for a, i in enumerate(places):
             (low, _), stride = self.padding[a], self.stride[a]
-            most = (int(out[a]) - 1) * stride - low  # type: ignore[arg-type]
+            most = (out[a] - 1) * stride - low
             taps.append(span("rs"[a], self.window[a], i * stride - low, -low, most, 1, shape[a]))
             source.append(i * stride + taps[a].var - low)
         return taps, source
 
     def _patches(self, shape: Sequence[int]) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
         """For evaluate: (r, s, rows, columns) of every place in the window; -1 marks padding."""
-        out = self._out(shape)
+        out = concrete(self._out(shape))
         for r, s in np.ndindex(*self.window):
-            h, w = (
-                np.arange(int(out[a])) * self.stride[a] + t - self.padding[a][0]  # type: ignore[arg-type]
-                for a, t in enumerate((r, s))
-            )
+            h, w = (np.arange(out[a]) * self.stride[a] + t - self.padding[a][0] for a, t in enumerate((r, s)))
             yield r, s, np.where((h >= 0) & (h < shape[0]), h, -1), np.where((w >= 0) & (w < shape[1]), w, -1)
 
     def _scan(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Greatest value and first place of it, window by window."""
-        best = np.full((*x.shape[:2], *self._out(x.shape[2:])), -np.inf, dtype=x.dtype)  # type: ignore[arg-type]
+        best = np.full((*x.shape[:2], *concrete(self._out(x.shape[2:]))), -np.inf, dtype=x.dtype)
         place = np.full(best.shape, -1, dtype=np.int32)
         for r, s, h, w in self._patches(x.shape[2:]):
             v = x[:, :, h[:, None], w[None, :]]
@@ -98,7 +95,7 @@ class Pooling(Op):
         return best, place
 
     def flops(self, output: Type, *inputs: Type) -> int:
-        return int(size(output.shape)) * self.window[0] * self.window[1]  # type: ignore[arg-type]
+        return elements(output) * self.window[0] * self.window[1]
 
 
 @dataclass(frozen=True)
@@ -186,6 +183,12 @@ def _candidates(i: Expr, extent: int, k: int, stride: int, low: int, windows: in
     return found
 
 
+def _add_at(dx: np.ndarray, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
+    """dx[..., rows, columns] += values; places of -1 are padding, the others occur once."""
+    h, w = rows >= 0, columns >= 0
+    dx[:, :, rows[h][:, None], columns[w][None, :]] += values[:, :, h][:, :, :, w]
+
+
 def _all(conditions: Iterable[Expr]) -> Expr:
     result: Expr = Const(True, "bool")
     for c in conditions:
@@ -200,7 +203,7 @@ class MaxPool2dScatter(Pooling):
 
     name = "max_pool2d_scatter"
     index_names = "nchw"
-    size: tuple[Extent, Extent] = (1, 1)
+    size: Shape = (1, 1)
 
     def infer(self, place: Type, dy: Type) -> Type:
         if place.dtype != "int32" or not dy.is_float:
@@ -210,17 +213,17 @@ class MaxPool2dScatter(Pooling):
         return self._spread(dy, self.size)
 
     def evaluate(self, place: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        shape = (int(self.size[0]), int(self.size[1]))  # type: ignore[arg-type]
+        shape = concrete(self.size)
         dx = np.zeros((*dy.shape[:2], *shape), dtype=np.float64)
         for r, s, h, w in self._patches(shape):
-            hit = (place == r * self.window[1] + s) & (h[:, None] >= 0) & (w[None, :] >= 0)
-            np.add.at(dx, (..., h[:, None], w[None, :]), np.where(hit, dy, 0.0))
+            _add_at(dx, h, w, np.where(place == r * self.window[1] + s, dy, 0.0))
         return dx.astype(dy.dtype)
 
     def body(self, index: tuple[Expr, ...], place: Operand, dy: Operand) -> Expr:
         n, c, h, w = index
+        size = concrete(self.size)
         rows, columns = (
-            _candidates(i, int(self.size[a]), self.window[a], self.stride[a], self.padding[a][0], dy.shape[2 + a])  # type: ignore[arg-type]
+            _candidates(i, size[a], self.window[a], self.stride[a], self.padding[a][0], dy.shape[2 + a])
             for a, i in enumerate((h, w))
         )
         total: Expr | None = None
@@ -239,7 +242,7 @@ class MaxPool2dScatter(Pooling):
         return None, apply(MaxPool2dGather(*self._settings()), place, cotangent)
 
     def flops(self, output: Type, *inputs: Type) -> int:
-        return int(size(output.shape))  # type: ignore[arg-type]
+        return elements(output)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -330,7 +333,7 @@ class AvgPool2d(Averaging):
         return self._pooled(x)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        y = np.zeros((*x.shape[:2], *self._out(x.shape[2:])), dtype=np.float64)  # type: ignore[arg-type]
+        y = np.zeros((*x.shape[:2], *concrete(self._out(x.shape[2:]))), dtype=np.float64)
         for _, _, h, w in self._patches(x.shape[2:]):
             y += np.where(np.outer(h >= 0, w >= 0), x[:, :, h[:, None], w[None, :]], 0.0)
         return (y / self._counts(x.shape[2:])).astype(x.dtype)
@@ -357,7 +360,7 @@ class AvgPool2dScatter(Averaging):
 
     name = "avg_pool2d_scatter"
     index_names = "nchw"
-    size: tuple[Extent, Extent] = (1, 1)
+    size: Shape = (1, 1)
 
     def infer(self, dy: Type) -> Type:
         if not dy.is_float:
@@ -365,16 +368,16 @@ class AvgPool2dScatter(Averaging):
         return self._spread(dy, self.size)
 
     def evaluate(self, dy: np.ndarray) -> np.ndarray:
-        shape = (int(self.size[0]), int(self.size[1]))  # type: ignore[arg-type]
+        shape = concrete(self.size)
         dx = np.zeros((*dy.shape[:2], *shape), dtype=np.float64)
         share = dy / self._counts(shape)
         for _, _, h, w in self._patches(shape):
-            np.add.at(dx, (..., h[:, None], w[None, :]), np.where(np.outer(h >= 0, w >= 0), share, 0.0))
+            _add_at(dx, h, w, share)
         return dx.astype(dy.dtype)
 
     def body(self, index: tuple[Expr, ...], dy: Operand) -> Expr | Reduce:
         n, c, h, w = index
-        shape = (int(self.size[0]), int(self.size[1]))  # type: ignore[arg-type]
+        shape = concrete(self.size)
         if all(k <= s for k, s in zip(self.window, self.stride, strict=True)):
             # Windows do not overlap: one candidate, and no sum.
             p, q = (
@@ -397,7 +400,7 @@ class AvgPool2dScatter(Averaging):
         return (apply(AvgPool2d(*self._all_settings()), cotangent),)
 
     def flops(self, output: Type, *inputs: Type) -> int:
-        return int(size(inputs[0].shape)) * self.window[0] * self.window[1]  # type: ignore[arg-type]
+        return elements(inputs[0]) * self.window[0] * self.window[1]
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -21,7 +21,7 @@ from ..errors import DTypeError, GraphnetError
 from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Shape, Type, check_dtype, extent
+from ..types import Shape, Type, check_dtype, concrete, extent
 from .elementwise import div, where
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -84,7 +84,7 @@ class Uniform(Op):
         return t
 
     def evaluate(self, key: np.ndarray) -> np.ndarray:
-        n = np.arange(math.prod(self.shape), dtype=np.uint64)  # type: ignore[arg-type]
+        n = np.arange(math.prod(concrete(self.shape)), dtype=np.uint64)
         zero = np.zeros_like(n)
         words = philox_reference(int(key), np.stack([n & np.uint64(MASK), n >> np.uint64(32), zero, zero]))
         if self.dtype == "float32":
@@ -92,13 +92,13 @@ class Uniform(Op):
         else:
             bits = ((words[0] >> np.uint64(5)) << np.uint64(26)) | (words[1] >> np.uint64(6))
             out = bits.astype(np.float64) * 2.0**-53
-        return out.astype(self.dtype).reshape(self.shape)  # type: ignore[arg-type]
+        return out.astype(self.dtype).reshape(concrete(self.shape))
 
     def body(self, index: tuple[Expr, ...], key: Operand) -> Expr:
         zero = const(0, "i64")
         n: Expr = zero
-        for i, e in zip(index, self.shape, strict=True):
-            n = n * int(e) + i  # type: ignore[arg-type]
+        for i, e in zip(index, concrete(self.shape), strict=True):
+            n = n * e + i
         w0, w1, _, _ = philox(key(), (n & MASK, (n >> 32) & MASK, zero, zero))
         dtype = FROM_NUMPY[self.dtype]
         if dtype == "f32":

@@ -14,7 +14,7 @@ from ..errors import DTypeError, ShapeError
 from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Type, normalise_axes, size
+from ..types import Type, elements, normalise_axes, size
 from .broadcast import Size, reduced_shape, reduction, reshape, sum
 from .elementwise import cast, div, eq, where
 
@@ -40,7 +40,7 @@ class Reduction(Op):
         return Reduce(self.name, axes, value)
 
     def flops(self, output: Type, *inputs: Type) -> int:
-        return int(size(inputs[0].shape))  # type: ignore[arg-type]
+        return elements(inputs[0])
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:

@@ -57,7 +57,7 @@ class Softmax(AlongAxis):
         e = np.exp(x.astype(np.float64) - x.max(axis=self.axis, keepdims=True))
         return (e / e.sum(axis=self.axis, keepdims=True)).astype(x.dtype)
 
-    def graph(self, x: Node) -> Node:  # type: ignore[override]
+    def graph(self, x: Node) -> Node:
         e = apply(Exp(), _shifted(x, self.axis))
         return e / sum(e, self.axis, keepdims=True)
 
@@ -75,7 +75,7 @@ class LogSoftmax(AlongAxis):
         wide = x.astype(np.float64)
         return (wide - np.logaddexp.reduce(wide, axis=self.axis, keepdims=True)).astype(x.dtype)
 
-    def graph(self, x: Node) -> Node:  # type: ignore[override]
+    def graph(self, x: Node) -> Node:
         z = _shifted(x, self.axis)
         return z - apply(Log(), sum(apply(Exp(), z), self.axis, keepdims=True))
 
@@ -95,9 +95,10 @@ class LogSumExp(AlongAxis):
         return x.with_shape(reduced_shape(super().infer(x).shape, (self.axis,), self.keepdims))
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return np.logaddexp.reduce(x.astype(np.float64), axis=self.axis, keepdims=self.keepdims).astype(x.dtype)
+        out = np.logaddexp.reduce(x.astype(np.float64), axis=self.axis, keepdims=True)
+        return (out if self.keepdims else np.squeeze(out, self.axis)).astype(x.dtype)
 
-    def graph(self, x: Node) -> Node:  # type: ignore[override]
+    def graph(self, x: Node) -> Node:
         m = apply(StopGradient(), max(x, self.axis, keepdims=True))
         m = where(apply(Abs(), m) < math.inf, m, 0.0)
         out = m + apply(Log(), sum(apply(Exp(), x - m), self.axis, keepdims=True))

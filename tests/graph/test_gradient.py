@@ -43,7 +43,7 @@ def test_gradient_is_graph() -> None:
 
 
 def test_sites_of_the_backward_graph() -> None:
-    x = input("x", ("N",))
+    x = input("backward", ("N",))
     h = apply(Exp(), x)
     g = gradient(sum(h), x)
     roles = {str(s) for n in toposort([g]) if n not in toposort([h]) for s in n.sites}

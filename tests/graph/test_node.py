@@ -49,10 +49,10 @@ def test_nodes_are_freed() -> None:
 
 
 def test_repr_and_sites() -> None:
-    x = input("x", ("N", 3))
+    x = input("seen", ("N", 3))  # a name of its own: a shared node keeps its first line
     y = x + 1.0
-    assert repr(x) == f"<x : float32[N, 3]>  # test_node.py:{y.sites[0].line - 1}"
-    assert repr(y).startswith("<add(x, 1) : float32[N, 3]>  # test_node.py:")
+    assert repr(x) == f"<seen : float32[N, 3]>  # test_node.py:{y.sites[0].line - 1}"
+    assert repr(y).startswith("<add(seen, 1) : float32[N, 3]>  # test_node.py:")
 
 
 def test_frozen() -> None:

@@ -31,13 +31,13 @@ def small_step() -> Graph:
 
 
 def test_golden() -> None:
-    x, w = input("x", ("N", 3)), parameter("w.1", (3,), init.he_normal())
+    x, w = input("golden", ("N", 3)), parameter("w.1", (3,), init.he_normal())
     text = to_text(make_graph([sum(x * w, 1)], [x], {w: w * 0.1}))
     site = f"# test_text.py:{test_golden.__code__.co_firstlineno + 1}"
     assert text.splitlines() == [
-        f'x = input("x", float32[N, 3])  {site}',
+        f'golden = input("golden", float32[N, 3])  {site}',
         f'w_1 = parameter("w.1", float32[3], init=he_normal(gain=2.0))  {site}',
-        f"v0 = mul(x, w_1)  {site[:-2]}{int(site[-2:]) + 1}",
+        f"v0 = mul(golden, w_1)  {site[:-2]}{int(site[-2:]) + 1}",
         f"v1 = sum(v0, axes=(1,), keepdims=False)  {site[:-2]}{int(site[-2:]) + 1}",
         f"v2 = mul(w_1, constant(float32, 0.1))  {site[:-2]}{int(site[-2:]) + 1}",
         "update(w_1, v2)",
