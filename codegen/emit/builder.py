@@ -121,13 +121,14 @@ class Builder:
     def pure(self, instruction: str, operands: tuple[str, ...], dtype: str, lanes: int = 1) -> Value:
         """A pure instruction: numbered, and placed in the outermost block where it can stand."""
         depth = max((self.depth.get(o, 0) for o in operands), default=0)
-        scope = self.scopes[depth]
+        # What a scope without a block of its own computed (under a mask) outlives it.
+        scope = self.scopes[min(depth, len(self.scopes) - 1)]
         found = scope.known.get(instruction)
         if isinstance(found, Value):
             return found
         name = self.fresh()
         scope.block.lines.append(f"{name} = {instruction}")
-        self.depth[name] = depth
+        self.depth[name] = min(depth, len(self.scopes) - 1)
         value = Value(name, dtype, lanes)
         scope.known[instruction] = value
         return value

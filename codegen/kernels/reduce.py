@@ -207,7 +207,8 @@ def _across(c: Computation, width: int, vectors: int) -> tuple[Kernel, str]:
 
 def _along(c: Computation, lane_axis: Axis, width: int) -> tuple[Kernel, str]:
     axes = c.reductions[0].reduce.axes
-    lanes = width * min(MAX_VECTORS, max(1, lane_axis.extent // width))
+    vectors = min(MAX_VECTORS, max(1, lane_axis.extent // width))
+    lanes = width << (vectors.bit_length() - 1)  # a power of two: lanes are folded by halves
     acc = _Accumulators(c, lanes)
     b, v = Var("chunk"), Var("lane")
     rest = tuple(a for a in axes if a is not lane_axis)

@@ -61,7 +61,7 @@ def entry_ir(program: Program, kernels: Sequence[Kernel]) -> str:
         args = ", ".join([f"ptr %slot{s}" for s in step.slots] + ["i64 %tid", "i64 %threads"])
         lines.append(f'  call void @"{kernel.name}"({args})')
         stamp(n + 1)
-    lines += ["  call void @barrier(ptr %pool, i64 %threads)", "  ret void", "}"]
+    lines += ["  ret void", "}"]
     return "\n".join(lines) + "\n"
 
 

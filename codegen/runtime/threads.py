@@ -122,6 +122,7 @@ publish:
   br label %run
 run:
   call void %job(ptr %argument, i64 0, i64 %threads)
+  call void @barrier(ptr %pool, i64 %threads)
   ret void
 }}
 
@@ -173,6 +174,7 @@ work:
   %job = load ptr, ptr %job.slot, align 8
   %argument = load ptr, ptr %argument.slot, align 8
   call void %job(ptr %argument, i64 %tid, i64 %threads)
+  call void @barrier(ptr %pool, i64 %threads)
   br label %next
 end:
   ret void
@@ -182,7 +184,7 @@ end:
 
 @cache
 def _native() -> tuple[Code, dict[str, int]]:
-    code = compile_ir(POOL_IR)
+    code = compile_ir(BARRIER_IR + POOL_IR)
     return code, {n: code.address(n) for n in ("pool_init", "pool_start", "pool_run", "pool_worker")}
 
 
@@ -210,8 +212,8 @@ class Pool:
             w.start()
 
     def run(self, job: int, argument: int) -> None:
-        """Calls the native function job(argument, thread, threads) on every thread. It must end with a
-        barrier, so that when thread 0 returns all have finished."""
+        """Calls the native function job(argument, thread, threads) on every thread. When it returns all
+        have left the job's code, which may then be freed."""
         with self.lock:
             self._run(self.address, job, argument, self.threads)
 
