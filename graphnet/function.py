@@ -81,7 +81,7 @@ class Function:
         if array.ndim != n.rank:
             given = f"{array.dtype}{list(array.shape)}"
             raise ShapeError(f"input {n.name!r} is {n.type}, of rank {n.rank}; given {given}{where(n.sites)}")
-        return np.ascontiguousarray(array)
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
     def _sizes(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
         """The named sizes, from the arrays' shapes. Raises ShapeError where they disagree."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from codegen.compute import Axis, Computation, Reduce, Reduction, axis
 from codegen.dtypes import FROM_NUMPY
-from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift, substitute
+from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift
 from codegen.loops import Store
 from codegen.program import Program, Step
 
@@ -19,7 +19,8 @@ from .node import Constant, Node
 from .op import Operand
 from .passes.memory import Plan, concrete, physical_shape, storage
 
-NAMES = "ijklmnop"
+# Names of the output's axes where the op has none of its own. They avoid those that ops give to sums (k, r0).
+NAMES = ("i", "j", "l", "m", "u", "v", "w", "z", *(f"i{n}" for n in range(64)))
 
 
 class _Argument(Operand):
@@ -46,7 +47,6 @@ class _Lowering:
         self.buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}  # by slot and shape
         self.shared: dict[tuple[Node, tuple[Expr, ...]], Expr] = {}
         self.index: tuple[Expr, ...] = ()
-        self.names: tuple[str, ...] = ()
 
     def buffer(self, n: Node) -> Buffer:
         """The memory of `n`, or of what it is a view of, in the shape of `n`."""
@@ -83,15 +83,12 @@ class _Lowering:
         return self.shared[key]
 
     def body(self, n: Node, index: tuple[Expr, ...]) -> Expr | Reduce:
-        """The op's body; a reduction axis named like one of the group's axes is renamed."""
-        body = n.op.body(index, *(_Argument(self, i) for i in n.inputs))
-        return _distinct(body, self.names) if isinstance(body, Reduce) else body
+        return n.op.body(index, *(_Argument(self, i) for i in n.inputs))
 
     def run(self) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
         first = self.group.nodes[0]
         shape = concrete(first)
-        names = first.op.index_names if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
-        self.names = tuple(names)
+        names = tuple(first.op.index_names) if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
         self.index = tuple(Var(x) for x in names)
         logical = [axis(x, e) for x, e in zip(names, shape, strict=True)]
         order = self.m.layouts.get(first, tuple(range(len(shape))))
@@ -121,19 +118,6 @@ class _Lowering:
         """Slots that the kernel both reads and writes: parameters updated in place."""
         roots = {storage(n, self.m, self.stored) for n, _ in self.shared}
         return frozenset(self.plan.slot[n] for n in roots if n in self.plan.slot) & written
-
-
-def _distinct(r: Reduce, names: tuple[str, ...]) -> Reduce:
-    """The reduction with axes renamed that an output axis is called like."""
-    new: dict[str, Expr] = {a.name: Var(f"{a.name}_sum") for a in r.axes if a.name in names}
-    if not new:
-        return r
-    axes = tuple(
-        Axis(f"{a.name}_sum" if a.name in new else a.name, a.extent, substitute(a.lo, new), substitute(a.hi, new))
-        for a in r.axes
-    )
-    where = None if r.where is None else substitute(r.where, new)
-    return Reduce(r.op, axes, substitute(r.value, new), where)
 
 
 def _immediate(n: Node) -> Const | None:

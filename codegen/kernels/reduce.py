@@ -189,7 +189,9 @@ def _across(c: Computation, width: int, vectors: int) -> tuple[Kernel, str]:
         lanes = round_up(seg.tile, width) if seg.tile > width else 1 << (seg.tile - 1).bit_length()
         acc = _Accumulators(c, lanes)
         j, v = Var("block"), Var("lane")
-        point: Expr = j * seg.tile + seg.start + v
+        point: Expr = j * seg.tile + seg.start
+        if lanes > 1:
+            point = point + v
         at: dict[str, Expr] = {last.name: point}
         valid = point < last.extent if lanes != seg.tile else None
         inner = (loop("vector", v, 0, lanes, *acc.accumulate(at, valid)),)
@@ -198,7 +200,7 @@ def _across(c: Computation, width: int, vectors: int) -> tuple[Kernel, str]:
             after = (If(valid, after),)
         body = (
             *acc.start(),
-            *loop_axes(axes, {}, kind, inner),
+            *loop_axes(axes, at, kind, inner),
             loop("vector", v, 0, lanes, *after),
         )
         statements.append(nest([*outside, (j, seg.count)], body))

@@ -1,4 +1,5 @@
-"""Running a few nodes on a target: "reference" by the ops' NumPy evaluate, "body" by their index notation.
+"""Running a few nodes on a target: "reference" by the ops' NumPy evaluate, "body" by their index notation,
+and the compiler's own targets by compiling.
 
 The interpreter of bodies below works point by point on Python numbers. It shares nothing with codegen's.
 """
@@ -15,10 +16,12 @@ from codegen.compute import Reduce
 from codegen.dtypes import FROM_NUMPY, numpy_dtype
 from codegen.expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from graphnet.evaluate import evaluate
+from graphnet.function import compile
 from graphnet.node import Node, toposort
 from graphnet.op import Op, Operand
+from graphnet.state import State
 
-TARGETS = ("reference", "body")
+TARGETS = ("reference", "body", "cpu", "cpu:simd128", "emulator")
 
 
 def run(nodes: Sequence[Node], feeds: Mapping[Node, np.ndarray], target: str) -> list[np.ndarray]:
@@ -32,7 +35,14 @@ def run(nodes: Sequence[Node], feeds: Mapping[Node, np.ndarray], target: str) ->
                 if n not in values:
                     values[n] = _value(n, [values[i] for i in n.inputs])
         return [values[n] for n in nodes]
-    raise ValueError(f"unknown target {target!r}")
+    given = {n: a for n, a in feeds.items() if n.op.name == "input"}
+    state = State()
+    for n, a in feeds.items():
+        if n.op.name == "parameter":
+            state.array(n)[...] = a
+    found = compile(list(nodes), list(given), target=target, threads=2, state=state)(*given.values())
+    results = found if isinstance(found, tuple) else (found,)
+    return [np.asarray(r) for r in results]
 
 
 def _value(n: Node, inputs: list[np.ndarray]) -> np.ndarray:
