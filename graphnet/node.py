@@ -16,7 +16,7 @@ import numpy as np
 from .errors import GraphnetError, ShapeError
 from .init import initialiser
 from .op import Op
-from .site import Site, current_sites, located, where
+from .site import Site, current_sites, in_derivation, located, where
 from .types import Shape, Type, check_dtype, concrete, extent
 
 
@@ -76,18 +76,24 @@ class Node:
         __neg__ = __abs__ = __invert__ = _prefix
 
 
+MOST_SITES = 4  # lines that a shared node remembers
+
 _nodes: weakref.WeakValueDictionary[tuple[Op, tuple[Node, ...]], Node] = weakref.WeakValueDictionary()
 
 
 def apply(op: Op, *inputs: Node) -> Node:
     """The node `op(*inputs)`: the existing one, or a new one whose type `op.infer` gives.
 
+    A node that the user writes again, on another line, points at the newest line first.
     Raises the error of `infer`, naming the op, the input types and the user's line."""
     key = (op, inputs)
+    sites = current_sites()
     found = _nodes.get(key)
     if found is not None:
+        if sites and not in_derivation() and (not found.sites or found.sites[0] != sites[0]):
+            earlier = tuple(s for s in found.sites if s != sites[0])
+            object.__setattr__(found, "sites", (*sites, *earlier[: MOST_SITES - 1]))
         return found
-    sites = current_sites()
     for i in inputs:
         if not isinstance(i, Node):
             raise GraphnetError(f"{op.name}: expected a graph node, got {type(i).__name__} {i!r}{where(sites)}")

@@ -47,6 +47,11 @@ def current_sites() -> tuple[Site, ...]:
     return ()
 
 
+def in_derivation() -> bool:
+    """Whether nodes made now are derived from others, rather than written by the user."""
+    return bool(_inherited)
+
+
 @contextmanager
 def derived(sites: tuple[Site, ...], role: str = "") -> Iterator[None]:
     """Nodes made inside point at `sites` (with `role`, unless those have one already)."""
