@@ -22,7 +22,7 @@ from .module import Module, Settings
 from .node import Constant, Graph, Node, Parameter, make_graph
 from .passes.memory import Plan
 from .pipeline import Observer, run
-from .site import current_sites, where
+from .site import current_sites, located, where
 from .source import source
 from .specialization import Memory, Specialization
 from .state import State
@@ -48,6 +48,7 @@ class Function:
             {name for n in graph.nodes() for e in n.shape if isinstance(e, Dim) for name in e.names}
         )
 
+    @located
     def __call__(self, *args: Any, **named: Any) -> Any:
         arrays = [self._check(n, a) for n, a in zip(self.graph.inputs, self._arguments(args, named), strict=True)]
         spec = self.specialise(self._sizes(arrays))
@@ -77,7 +78,10 @@ class Function:
             if not isinstance(value, np.ndarray) and array.dtype.kind in "iuf" and array.ndim == 0:
                 array = array.astype(n.dtype)  # a Python number
             else:
-                raise DTypeError(f"input {n.name!r} is {n.type}, the given array {array.dtype}{where(n.sites)}")
+                raise DTypeError(
+                    f"input {n.name!r} is {n.type}, the given array {array.dtype}; convert it, as in "
+                    f"array.astype({n.dtype!r}){where(n.sites)}"
+                )
         if array.ndim != n.rank:
             given = f"{array.dtype}{list(array.shape)}"
             raise ShapeError(f"input {n.name!r} is {n.type}, of rank {n.rank}; given {given}{where(n.sites)}")
@@ -111,14 +115,18 @@ class Function:
     def specializations(self) -> tuple[Specialization, ...]:
         return tuple(self._compiled.values())
 
+    @located
     def specialise(self, sizes: Mapping[str, int]) -> Specialization:
         """Compiles for these sizes of the named dimensions, or finds what was compiled before."""
         missing = [n for n in self._names if n not in sizes]
         if missing:
             raise GraphnetError(f"sizes of {', '.join(missing)} are needed, as in specialise({{{missing[0]!r}: 64}})")
-        key = tuple(sizes[n] for n in self._names)
+        for n in self._names:
+            if not isinstance(sizes[n], (int, np.integer)) or sizes[n] < 1:
+                raise ShapeError(f"{n} is {sizes[n]!r}; a size is an integer from 1")
+        key = tuple(int(sizes[n]) for n in self._names)
         if key not in self._compiled:
-            self._compiled[key] = self._compile({n: sizes[n] for n in self._names})
+            self._compiled[key] = self._compile(dict(zip(self._names, key, strict=True)))
         return self._compiled[key]
 
     def _compile(self, sizes: dict[str, int]) -> Specialization:
@@ -222,6 +230,7 @@ class Function:
         return f"<compiled {self.graph} for {self.target}, {len(self._compiled)} specializations>"
 
 
+@located
 def compile(
     outputs: Node | Iterable[Node],
     inputs: Iterable[Node] = (),

@@ -258,6 +258,8 @@ def make_graph(
     for p, new in pairs:
         if not isinstance(p, Node) or not isinstance(p.op, Parameter):
             raise GraphnetError(f"updates: {p!r} is not a parameter; only gn.parameter nodes can be updated")
+        if not isinstance(new, Node):
+            raise GraphnetError(f"updates: the new value of parameter {p.name!r} is {new!r}, which is no graph node")
         if new.type != p.type:
             raise ShapeError(f"updates: parameter {p.name} is {p.type}, its new value {new.type}{where(new.sites)}")
     found = _graphs.get(key)

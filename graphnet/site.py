@@ -16,7 +16,10 @@ from .errors import GraphnetError
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PACKAGES = (os.path.join(_ROOT, "graphnet") + os.sep, os.path.join(_ROOT, "codegen") + os.sep)
 # Declarations that users read as examples count as the user's, though they live in the package.
-_USER_LIKE = (os.path.join(_ROOT, "graphnet", "models") + os.sep,)
+_USER_LIKE = (
+    os.path.join(_ROOT, "graphnet", "models") + os.sep,
+    os.path.join(_ROOT, "graphnet", "training.py"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from codegen.emulator import to_cpu
 from codegen.kernels import cpu as cpu_schedules
 from codegen.kernels import gpu as gpu_schedules
 from codegen.machine import machine
+from codegen.nvptx import ARCHITECTURES, emit_all_ptx
 from codegen.program import Program, Scheduled, Step
-from codegen.nvptx import emit_all_ptx
 from codegen.runtime.cpu import CpuExecutable
 from codegen.runtime.cuda import CudaProgram, probe
 from codegen.runtime.stepwise import CheckedProgram, InterpretedProgram
@@ -88,8 +88,8 @@ CHECKS = ("bounds", "races")
 def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
     """A target from its text.
 
-    Raises GraphnetError, naming what there is, for an unknown target or check, and GpuUnavailable for "cuda"
-    where the extra, the driver or the GPU is missing."""
+    Raises GraphnetError, naming what there is, for an unknown target or check, CodegenError for a vector extension
+    that this CPU does not have, and GpuUnavailable for "cuda" where the extra, the driver or the GPU is missing."""
     name, _, option = text.partition(":")
     if name not in TARGETS:
         raise GraphnetError(f"unknown target {text!r}; there are {', '.join(TARGETS)}")
@@ -98,6 +98,11 @@ def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
     unknown = set(checks) - set(CHECKS)
     if unknown:
         raise GraphnetError(f"unknown checks {sorted(unknown)}; there are {', '.join(CHECKS)}")
+    if name == "cpu":
+        machine(option)  # refuses an extension that this CPU does not have
+    elif option and (name != "cuda" or option not in ARCHITECTURES):
+        expected = f"there are {', '.join(ARCHITECTURES)}" if name == "cuda" else f"{name} has no options"
+        raise GraphnetError(f"unknown target {text!r}; {expected}")
     if name == "cuda":
         probe()
     return Target(name, option, tuple(checks))
