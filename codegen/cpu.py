@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import llvmlite.binding as llvm
 
 from .emit import emit_functions
+from .errors import CodegenError
 from .loops import Kernel
 from .machine import Machine, machine
 
@@ -19,6 +20,24 @@ from .machine import Machine, machine
 def target_machine(m: Machine, opt: int = 2) -> llvm.TargetMachine:
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(cpu=m.cpu, features=m.features, opt=opt, jit=True)
+
+
+def cross_assembly(ir: str, triple: str, cpu: str = "generic") -> str:
+    """The assembly text of LLVM IR for another machine, such as "aarch64-unknown-linux-gnu".
+
+    Raises CodegenError for a triple that this LLVM does not know."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        target = llvm.Target.from_triple(triple)
+    except RuntimeError as e:
+        raise CodegenError(f"no target {triple!r}: {e}") from None
+    tm = target.create_target_machine(cpu=cpu, opt=2)
+    module = llvm.parse_assembly(ir)
+    module.triple = triple
+    module.data_layout = str(tm.target_data)
+    optimise(module, tm)
+    return str(tm.emit_assembly(module))
 
 
 @dataclass

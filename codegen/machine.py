@@ -11,7 +11,8 @@ import llvmlite.binding as llvm
 from .errors import CodegenError
 
 # Vector extensions by name: (LLVM features, bytes in a register, number of registers). "simd128" is the plain
-# fallback that every 64-bit CPU has: SSE2 on x86-64, NEON on aarch64.
+# fallback that every 64-bit CPU has: SSE2 on x86-64, NEON on aarch64. An x86-64 without FMA instructions (before
+# 2013) computes each fma by a call of the C library: right, and slow.
 EXTENSIONS = {
     "avx512": ("+avx512f,+avx512dq,+avx512bw,+avx512vl,+avx2,+fma,+bmi,+bmi2", 64, 32),
     "avx2": ("+avx2,+fma,+bmi,+bmi2,-avx512f", 32, 16),
@@ -50,6 +51,8 @@ def machine(extension: str = "") -> Machine:
     if chosen == has[0]:
         return Machine(chosen, llvm.get_host_cpu_name(), host.flatten(), width, registers)
     generic = "x86-64" if host.get("sse2") else "generic"
+    if chosen == "simd128" and host.get("fma"):
+        features = "+fma"
     return Machine(chosen, generic, features, width, registers)
 
 

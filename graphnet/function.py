@@ -6,6 +6,7 @@ A function compiles itself for the sizes it is called with, once for each set of
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,7 @@ class Function:
         self.threads = threads
         self.state = state
         self.observers = tuple(observers)
+        self._lock = threading.RLock()
         self._compiled: dict[tuple[int, ...], Specialization] = {}
         self._names = sorted(
             {name for n in graph.nodes() for e in n.shape if isinstance(e, Dim) for name in e.names}
@@ -51,8 +53,8 @@ class Function:
     @located
     def __call__(self, *args: Any, **named: Any) -> Any:
         arrays = [self._check(n, a) for n, a in zip(self.graph.inputs, self._arguments(args, named), strict=True)]
-        spec = self.specialise(self._sizes(arrays))
-        return self._execute(spec, arrays)
+        with self._lock:  # an executable has one arena and one table of pointers
+            return self._execute(self.specialise(self._sizes(arrays)), arrays)
 
     # --------------------------------------------------------------------------------- arguments
 
