@@ -21,44 +21,19 @@ from .function import Function, compile
 from .gradient import gradient, vjp
 from .node import Graph, Node, apply, constant, input, make_graph, parameter
 from .op import OPS, Op, Operand, Sample
+from .ops.activation import leaky_relu, softplus
+from .ops.arithmetic import add, div, maximum, minimum, mul, sub
+from .ops.avg_pool import avg_pool2d
 from .ops.broadcast import broadcast_to, reshape, sum
+from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv import conv2d
-from .ops.elementwise import (
-    add,
-    cast,
-    div,
-    eq,
-    ge,
-    gt,
-    le,
-    leaky_relu,
-    logical_and,
-    logical_or,
-    lt,
-    maximum,
-    minimum,
-    mul,
-    ne,
-    power,
-    softplus,
-    sub,
-    where,
-)
+from .ops.elementwise import cast
+from .ops.index import arange, expand_dims, flatten, one_hot, squeeze
 from .ops.loss import accuracy, bce_with_logits, binary_cross_entropy, cross_entropy, mse
 from .ops.matmul import matmul, matrix_transpose
-from .ops.move import (
-    arange,
-    concatenate,
-    expand_dims,
-    flatten,
-    flip,
-    one_hot,
-    pad,
-    slice,
-    squeeze,
-    transpose,
-)
-from .ops.pool import avg_pool2d, max_pool2d
+from .ops.max_pool import max_pool2d
+from .ops.move import concatenate, flip, pad, slice, transpose
+from .ops.power import power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
 from .ops.reduce import argmax, max, mean, min, prod
 from .ops.softmax import log_softmax, logsumexp, softmax

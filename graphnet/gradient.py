@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import DTypeError, GradientError, ShapeError
 from .node import Node, constant, toposort
-from .ops.elementwise import add
+from .ops.arithmetic import add
 from .site import derived, located, where
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from . import init
 from .errors import GraphnetError, ShapeError
 from .node import Node, Parameter, parameter
-from .ops.elementwise import cast, power
+from .ops.elementwise import cast
+from .ops.power import power
 from .site import located
 
 Updates = dict[Node, Node]

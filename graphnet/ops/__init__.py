@@ -1,18 +1,45 @@
 """All ops. Each file defines op classes and the functions that users call."""
 
-from . import broadcast, conv, elementwise, loss, matmul, move, operators, pool, random, reduce, relayout, softmax
+from . import (
+    activation,
+    arithmetic,
+    avg_pool,
+    broadcast,
+    compare,
+    conv,
+    elementwise,
+    index,
+    loss,
+    matmul,
+    max_pool,
+    move,
+    operators,
+    pool,
+    power,
+    random,
+    reduce,
+    relayout,
+    softmax,
+)
 
 operators.install()
 
 __all__ = [
+    "activation",
+    "arithmetic",
+    "avg_pool",
     "broadcast",
+    "compare",
     "conv",
     "elementwise",
+    "index",
     "loss",
     "matmul",
+    "max_pool",
     "move",
     "operators",
     "pool",
+    "power",
     "random",
     "reduce",
     "relayout",

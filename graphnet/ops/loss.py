@@ -14,9 +14,13 @@ from ..node import Node, apply, constant
 from ..op import Op, Sample
 from ..site import located
 from ..types import Type, concrete
+from .activation import Relu, Sigmoid
+from .arithmetic import Abs, Maximum
 from .broadcast import reshape, sum
-from .elementwise import Abs, Exp, Log, Log1p, Maximum, Relu, Sigmoid, Square, cast, eq, pair, where
-from .move import one_hot
+from .compare import eq, where
+from .elementwise import cast, pair
+from .index import one_hot
+from .power import Exp, Log, Log1p, Square
 from .reduce import argmax, count, mean
 from .softmax import log_softmax, softmax
 

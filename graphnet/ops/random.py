@@ -22,7 +22,8 @@ from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
 from ..site import located
 from ..types import Shape, Type, check_dtype, concrete, extent
-from .elementwise import div, where
+from .arithmetic import div
+from .compare import where
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)  # the key's increments: golden ratio, sqrt(3) - 1

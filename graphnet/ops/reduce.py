@@ -15,8 +15,10 @@ from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
 from ..site import located
 from ..types import Type, elements, normalise_axes, size
+from .arithmetic import div
 from .broadcast import Size, reduced_shape, reduction, reshape, sum
-from .elementwise import cast, div, eq, where
+from .compare import eq, where
+from .elementwise import cast
 
 
 @dataclass(frozen=True)

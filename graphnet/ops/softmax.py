@@ -13,8 +13,11 @@ from ..node import Node, apply
 from ..op import Op, Sample
 from ..site import located
 from ..types import Type, normalise_axes
+from .activation import StopGradient
+from .arithmetic import Abs
 from .broadcast import reduced_shape, reshape, sum
-from .elementwise import Abs, Exp, Log, StopGradient, where
+from .compare import where
+from .power import Exp, Log
 from .reduce import max
 
 

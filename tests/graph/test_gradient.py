@@ -11,12 +11,15 @@ from graphnet.errors import DTypeError, GradientError, ShapeError
 from graphnet.evaluate import evaluate
 from graphnet.gradient import gradient, vjp
 from graphnet.node import Node, apply, constant, input, parameter, toposort
+from graphnet.ops.activation import Relu, Sigmoid, StopGradient, Tanh, leaky_relu, softplus
+from graphnet.ops.arithmetic import maximum
 from graphnet.ops.broadcast import sum
+from graphnet.ops.compare import where
 from graphnet.ops.conv import conv2d
-from graphnet.ops.elementwise import Exp, Log, Relu, Sigmoid, StopGradient, Tanh, leaky_relu, maximum, softplus, where
+from graphnet.ops.index import one_hot
 from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy
-from graphnet.ops.move import one_hot
-from graphnet.ops.pool import max_pool2d
+from graphnet.ops.max_pool import max_pool2d
+from graphnet.ops.power import Exp, Log
 from graphnet.ops.random import dropout, fold_in, key
 from graphnet.ops.reduce import argmax, max, mean, prod
 from graphnet.ops.softmax import logsumexp, softmax

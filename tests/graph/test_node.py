@@ -12,14 +12,18 @@ from graphnet import init
 from graphnet.errors import DTypeError, GraphnetError, ShapeError
 from graphnet.evaluate import evaluate
 from graphnet.node import Node, apply, constant, input, make_graph, parameter
+from graphnet.ops.activation import Relu, leaky_relu
+from graphnet.ops.avg_pool import avg_pool2d
 from graphnet.ops.broadcast import reshape
+from graphnet.ops.compare import where as choose
 from graphnet.ops.conv import conv2d
-from graphnet.ops.elementwise import Relu, cast, leaky_relu, power
-from graphnet.ops.elementwise import where as choose
+from graphnet.ops.elementwise import cast
+from graphnet.ops.index import arange, flatten, squeeze
 from graphnet.ops.loss import cross_entropy
 from graphnet.ops.matmul import matmul
-from graphnet.ops.move import arange, concatenate, flatten, pad, squeeze, transpose
-from graphnet.ops.pool import avg_pool2d, max_pool2d
+from graphnet.ops.max_pool import max_pool2d
+from graphnet.ops.move import concatenate, pad, transpose
+from graphnet.ops.power import power
 from graphnet.ops.random import dropout, key
 from graphnet.ops.reduce import max, mean, sum
 

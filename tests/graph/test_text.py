@@ -14,9 +14,9 @@ from graphnet.gradient import gradient
 from graphnet.node import Graph, Node, constant, input, make_graph, parameter
 from graphnet.ops.broadcast import sum
 from graphnet.ops.conv import conv2d
+from graphnet.ops.index import flatten
 from graphnet.ops.loss import cross_entropy
-from graphnet.ops.move import flatten
-from graphnet.ops.pool import max_pool2d
+from graphnet.ops.max_pool import max_pool2d
 from graphnet.text import parse, to_text
 from graphnet.types import Type
 from graphnet.verify import verify

@@ -8,11 +8,12 @@ import pytest
 from graphnet.evaluate import evaluate
 from graphnet.gradient import gradient
 from graphnet.node import Node, apply, input
+from graphnet.ops.activation import Relu, Sigmoid, leaky_relu
+from graphnet.ops.avg_pool import avg_pool2d
 from graphnet.ops.broadcast import sum
 from graphnet.ops.conv import conv2d
-from graphnet.ops.elementwise import Relu, Sigmoid, leaky_relu
 from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy, mse
-from graphnet.ops.pool import avg_pool2d, max_pool2d
+from graphnet.ops.max_pool import max_pool2d
 from graphnet.ops.reduce import max, prod
 from graphnet.ops.softmax import log_softmax, logsumexp, softmax
 
