@@ -2,7 +2,7 @@
 
 Data flows down this list; nothing here imports graphnet.
 
-    dtypes, expr, loops    the loop language: element types, scalar expressions, statements
+    dtypes, expr, traverse, loops    the loop language: element types, scalar expressions, statements
     text, verify, interpret    print and parse it, check it, run it slowly and obviously
     compute                index notation: what a kernel computes, before anyone says how
     kernels/               schedules: index notation -> loops, for the CPU and for GPUs

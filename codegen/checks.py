@@ -34,9 +34,10 @@ import numpy as np
 from .dtypes import numpy_dtype
 from .emulator import all_names
 from .errors import CodegenError
-from .expr import Buffer, Const, Expr, Load, Select, Var, binary, children, const, eq, ne, select, with_children
+from .expr import Buffer, Const, Expr, Load, Select, Var, binary, const, eq, ne, select
 from .kernels.gpu_common import ceil_div, neutral
 from .loops import Alloc, Barrier, For, If, Kernel, Let, Stmt, Store, loop, statements, store
+from .traverse import children, with_children
 
 Body = tuple[Stmt, ...]
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from .errors import CodegenError
-from .expr import Buffer, Const, Expr, Load, Var, const, transform, variables, walk
+from .expr import Buffer, Const, Expr, Load, Var, const
 from .loops import (
     Alloc,
     Barrier,
@@ -43,6 +43,7 @@ from .loops import (
     statements,
     store,
 )
+from .traverse import transform, variables, walk
 
 Body = tuple[Stmt, ...]
 

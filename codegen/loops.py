@@ -28,7 +28,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from .expr import Buffer, Expr, Load, Var, lift, transform, walk
+from .expr import Buffer, Expr, Load, Var, lift
+from .traverse import transform, walk
 
 KINDS = ("serial", "parallel", "vector", "unrolled", "grid", "thread")
 

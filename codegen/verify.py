@@ -28,24 +28,10 @@ import numpy as np
 
 from .dtypes import DTYPES, is_float, numpy_dtype
 from .errors import CodegenError
-from .expr import (
-    BINARY,
-    UNARY,
-    Binary,
-    Bitcast,
-    Buffer,
-    Cast,
-    Const,
-    Expr,
-    Fma,
-    Load,
-    Select,
-    Unary,
-    Var,
-    walk,
-)
+from .expr import BINARY, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Stmt, Store, loaded, statements, stored
 from .text import print_statement
+from .traverse import walk
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .. import mathlib
 from ..affine import Affine, number, ssa
 from ..dtypes import is_float
-from ..expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var, children
+from ..expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from ..traverse import children
 from .arithmetic import FLOAT_COMPARE, FLOAT_OPS, INT_COMPARE, INT_OPS
 from .builder import Operand, Scope, Value, float_text
 from .memory import Memory

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..compute import Axis, Computation, Reduce, Reduction
-from ..expr import Binary, Buffer, Const, Expr, Load, Var, const, substitute, transform, variables, walk
+from ..expr import Binary, Buffer, Const, Expr, Load, Var, const
 from ..loops import Store
+from ..traverse import substitute, transform, variables, walk
 
 Strides = dict[str, int]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ..compute import Axis, Computation
 from ..dtypes import DTYPES
-from ..expr import Expr, Load, Var, lift, substitute, walk
+from ..expr import Expr, Load, Var, lift
 from ..loops import For, Let, Stmt, Store, loop
+from ..traverse import substitute, walk
 
 ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
 

@@ -30,9 +30,10 @@ from dataclasses import dataclass
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES, is_float
-from ..expr import Binary, Buffer, Expr, Fma, Var, const, select, substitute, variables
+from ..expr import Binary, Buffer, Expr, Fma, Var, const, select
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
+from ..traverse import substitute, variables
 from .analysis import drop_unit_axes, load_strides, unit_stride
 from .common import Segment, cut, epilogue, loop_axes, nest, round_up
 
@@ -79,7 +80,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
     c = drop_unit_axes(c)
     last = c.axes[-1]
     for p in products(c):
-        if last in p.columns and unit_stride(p.wide, last.name) and last.extent >= 2:
+        guarded = p.reduce.where is not None and last.name in variables(p.reduce.where)
+        if last in p.columns and unit_stride(p.wide, last.name) and last.extent >= 2 and not guarded:
             return _outer(c, p, machine)
     for p in products(c):
         for a in reversed(p.reduce.axes):
@@ -207,18 +209,19 @@ def _outer_tile(
         ),
     )
     where = None if p.reduce.where is None else substitute(p.reduce.where, at)
-    if where is not None and (variables(where) & {"lane", "row", "side", "vec"}):
-        raise AssertionError("a guard that differs inside the tile")
     after = epilogue(c, {**at, c.reductions[0].var.name: acc[i, q, j, v]})
     if valid is not None:
         after = (If(valid, after),)
-    rows = lambda *body: loop("unrolled", i, 0, row_seg.tile, *body)  # noqa: E731
+
+    def over_points(*body: Stmt) -> Stmt:
+        return loop("unrolled", i, 0, row_seg.tile, over_tile(loop("vector", v, 0, lanes, *body)))
+
     body = (
         Alloc(acc),
         Alloc(wide),
-        rows(over_tile(loop("vector", v, 0, lanes, store(acc, (i, q, j, v), 0.0)))),
+        over_points(store(acc, (i, q, j, v), 0.0)),
         *loop_axes(axes, at, "serial", _guarded(step, where)),
-        rows(over_tile(loop("vector", v, 0, lanes, *after))),
+        over_points(*after),
     )
     outside = [(a.var, a.extent) for a in c.axes[:-1] if a is not row and a is not side]
     if side is not None:
@@ -337,14 +340,17 @@ def _dot_tile_loops(
     while half:
         folds.append(loop("vector", v, 0, half, store(acc, (i, j, v), acc[i, j, v] + acc[i, j, v + half])))
         half //= 2
-    tile = lambda *body: loop("unrolled", i, 0, row_seg.tile, loop("unrolled", j, 0, column_seg.tile, *body))  # noqa: E731
+
+    def over_tile(*body: Stmt) -> Stmt:
+        return loop("unrolled", i, 0, row_seg.tile, loop("unrolled", j, 0, column_seg.tile, *body))
+
     body = (
         Alloc(acc),
         Alloc(wide),
         Alloc(narrow),
-        tile(loop("vector", v, 0, width, store(acc, (i, j, v), 0.0))),
+        over_tile(loop("vector", v, 0, width, store(acc, (i, j, v), 0.0))),
         *loop_axes(rest, at, "serial", (loop("serial", b, 0, blocks, *_guarded(step, where)),)),
-        tile(*folds, *epilogue(c, {**at, c.reductions[0].var.name: acc[i, j, 0]})),
+        over_tile(*folds, *epilogue(c, {**at, c.reductions[0].var.name: acc[i, j, 0]})),
     )
     outside = [(a.var, a.extent) for a in c.axes if a is not row and a is not column]
     if column:

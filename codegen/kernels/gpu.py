@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from ..compute import Computation
 from ..loops import Kernel
+from .contraction import Contraction, analyse
 from .gpu_common import size
-from .gpu_contract import Contraction, analyse, blocks, choose_tile, steps, tiled
+from .gpu_contract import blocks, choose_tile, steps, tiled
 from .gpu_reduce import block_a_point, thread_a_point
 
 # Rough figures of an A100 or H100, in seconds and bytes a second. They only rank schedules.

@@ -22,24 +22,10 @@ from __future__ import annotations
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES, is_float
-from ..expr import (
-    Binary,
-    Buffer,
-    Const,
-    Expr,
-    Var,
-    cast,
-    const,
-    eq,
-    maximum,
-    minimum,
-    ne,
-    select,
-    substitute,
-    variables,
-)
+from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, minimum, ne, select
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
+from ..traverse import substitute, variables
 from .analysis import drop_unit_axes, unit_stride
 from .common import cut, epilogue, loop_axes, nest, round_up, widest_dtype
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from codegen.dtypes import numpy_dtype
-from codegen.expr import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, Var, walk
+from codegen.expr import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, Var
+from codegen.traverse import walk
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

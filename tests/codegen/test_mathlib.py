@@ -10,9 +10,10 @@ import pytest
 
 from codegen.dtypes import numpy_dtype
 from codegen.errors import CodegenError
-from codegen.expr import Bitcast, Const, Expr, Load, Var, walk
+from codegen.expr import Bitcast, Const, Expr, Load, Var
 from codegen.interpret import evaluate as interpret_expression
 from codegen.mathlib import expand
+from codegen.traverse import walk
 
 from .numpy_eval import evaluate
 

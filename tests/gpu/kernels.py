@@ -16,7 +16,8 @@ from codegen.dtypes import numpy_dtype
 from codegen.emulator import to_cpu
 from codegen.expr import Buffer, Expr, Var, binary, cast, eq, maximum, minimum, unary
 from codegen.kernels import gpu_contract
-from codegen.kernels.gpu_contract import Tile, analyse, tiled
+from codegen.kernels.contraction import analyse
+from codegen.kernels.gpu_contract import Tile, tiled
 from codegen.kernels.gpu_reduce import block_a_point, thread_a_point
 from codegen.loops import Kernel, store
 

@@ -10,7 +10,8 @@ from codegen import nvptx
 from codegen.errors import CodegenError
 from codegen.expr import Buffer, Var, cast, unary
 from codegen.kernels import gpu
-from codegen.kernels.gpu_contract import TILES, analyse, tiled
+from codegen.kernels.contraction import analyse
+from codegen.kernels.gpu_contract import TILES, tiled
 from codegen.loops import Alloc, Barrier, Kernel, Stmt, loop, store
 
 from .kernels import CASES, matmul, row_reduce, schedules

@@ -10,8 +10,8 @@ from codegen.emulator import to_cpu
 from codegen.expr import Buffer, Var
 from codegen.interpret import interpret
 from codegen.kernels import gpu
+from codegen.kernels.contraction import analyse
 from codegen.kernels.gpu_common import launch_shape
-from codegen.kernels.gpu_contract import analyse
 from codegen.loops import For, statements, store
 from codegen.verify import verify
 
