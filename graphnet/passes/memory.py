@@ -111,6 +111,11 @@ def memory(m: Module) -> Module:
     return _Planner(m).run()
 
 
+def _pointwise(n: Node, p: Node) -> bool:
+    """Whether `n` reads its inputs of p's shape only at its own index."""
+    return n.op.kind == "elementwise" and n.shape == p.shape
+
+
 class _Planner:
     def __init__(self, m: Module) -> None:
         self.m = m
@@ -174,26 +179,21 @@ class _Planner:
         inside = set(g.nodes)
         for n in g.nodes:
             for i in n.inputs:
-                if i is p and n.shape == p.shape and n.op.kind == "elementwise":
-                    continue
-                if i not in inside and self.reaches(i, p, inside):
+                if i not in inside and self.reads_elsewhere(i, p, n):
                     return "its kernel reads the old value at other places"
         return ""
 
-    def reaches(self, n: Node, p: Node, inside: set[Node]) -> bool:
-        """Whether virtual node `n` reads p, other than at its own index."""
-        stack = [(n, True)]
+    def reads_elsewhere(self, n: Node, p: Node, user: Node) -> bool:
+        """Whether `user`, a node of the kernel that updates p, reads p through its input `n` other than at
+        its own index: through anything but elementwise ops of p's shape."""
+        stack = [(n, _pointwise(user, p))]
         while stack:
             x, same = stack.pop()
-            if x is p:
-                if not same:
-                    return True
-                continue
-            if x in self.stored or x.op.kind == "leaf" or x in inside:
-                continue
-            keeps = x.op.kind == "elementwise" and x.shape == p.shape
-            stack.extend((i, same and keeps) for i in x.inputs)
-        return n is p
+            if x is p and not same:
+                return True
+            if x not in self.stored and x.op.kind != "leaf":  # a virtual node
+                stack.extend((i, same and _pointwise(x, p)) for i in x.inputs)
+        return False
 
     def allocate(self) -> int:
         """Places what has no slot yet in the arena; its size in bytes."""
