@@ -13,7 +13,8 @@ import pytest
 from graphnet.errors import GraphnetError
 from graphnet.node import Node, input, toposort
 from graphnet.passes import simplify, stabilise
-from graphnet.rewrite import Call, Compiled, Literal, Number, Pattern, Rule, Wild, build, compile_rule, rewritten
+from graphnet.pattern import Call, Literal, Number, Pattern, Wild, build
+from graphnet.rewrite import Compiled, Rule, compile_rule, rewritten
 
 ROWS, COLUMNS = 12, 50
 SHAPES = ((ROWS, COLUMNS), (ROWS, 1), (COLUMNS,), (), (ROWS,))
