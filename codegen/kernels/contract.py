@@ -30,10 +30,10 @@ from dataclasses import dataclass
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES, is_float
-from ..expr import Binary, Buffer, Expr, Fma, Var, const, select
+from ..expr import Binary, Buffer, Expr, Fma, Unary, Var, const, select
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
-from ..traverse import substitute, variables
+from ..traverse import substitute, variables, walk
 from .analysis import drop_unit_axes, load_strides, unit_stride
 from .common import Segment, cut, epilogue, loop_axes, nest, round_up
 
@@ -88,6 +88,13 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
             if a.extent >= 2 and unit_stride(p.narrow, a.name) and unit_stride(p.wide, a.name) and p.rows:
                 return _dot(c, p, a, machine)
     return None
+
+
+def is_long(c: Computation) -> bool:
+    """Whether the epilogue is too long to repeat for every register of a tile. It then runs in a loop over
+    the tile, written to memory (which stays in L1): the code of an optimiser's update is there once."""
+    operations = {id(x) for _, e in c.lets for x in walk(e) if isinstance(x, (Binary, Unary))}
+    return len(operations) > 6
 
 
 # ------------------------------------------------------------------------------------- the tile
@@ -209,19 +216,30 @@ def _outer_tile(
         ),
     )
     where = None if p.reduce.where is None else substitute(p.reduce.where, at)
-    after = epilogue(c, {**at, c.reductions[0].var.name: acc[i, q, j, v]})
-    if valid is not None:
-        after = (If(valid, after),)
 
-    def over_points(*body: Stmt) -> Stmt:
-        return loop("unrolled", i, 0, row_seg.tile, over_tile(loop("vector", v, 0, lanes, *body)))
+    def over_points(*body: Stmt, kind: str = "unrolled") -> Stmt:
+        inner = loop(kind, q, 0, side_seg.tile, loop(kind, j, 0, vectors, loop("vector", v, 0, lanes, *body)))
+        return loop(kind, i, 0, row_seg.tile, inner)
 
+    def after(result: Expr) -> tuple[Stmt, ...]:
+        body = epilogue(c, {**at, c.reductions[0].var.name: result})
+        return body if valid is None else (If(valid, body),)
+
+    if is_long(c):
+        done = Buffer("done", dtype, acc.shape, "local")
+        finish: tuple[Stmt, ...] = (
+            Alloc(done),
+            over_points(store(done, (i, q, j, v), acc[i, q, j, v])),
+            over_points(*after(done[i, q, j, v]), kind="serial"),
+        )
+    else:
+        finish = (over_points(*after(acc[i, q, j, v])),)
     body = (
         Alloc(acc),
         Alloc(wide),
         over_points(store(acc, (i, q, j, v), 0.0)),
         *loop_axes(axes, at, "serial", _guarded(step, where)),
-        over_points(*after),
+        *finish,
     )
     outside = [(a.var, a.extent) for a in c.axes[:-1] if a is not row and a is not side]
     if side is not None:
@@ -344,13 +362,22 @@ def _dot_tile_loops(
     def over_tile(*body: Stmt) -> Stmt:
         return loop("unrolled", i, 0, row_seg.tile, loop("unrolled", j, 0, column_seg.tile, *body))
 
+    def after(result: Expr) -> tuple[Stmt, ...]:
+        return epilogue(c, {**at, c.reductions[0].var.name: result})
+
+    if is_long(c):
+        done = Buffer("done", dtype, (row_seg.tile, column_seg.tile), "local")
+        rolled = loop("serial", i, 0, row_seg.tile, loop("serial", j, 0, column_seg.tile, *after(done[i, j])))
+        finish: tuple[Stmt, ...] = (Alloc(done), over_tile(*folds, store(done, (i, j), acc[i, j, 0])), rolled)
+    else:
+        finish = (over_tile(*folds, *after(acc[i, j, 0])),)
     body = (
         Alloc(acc),
         Alloc(wide),
         Alloc(narrow),
         over_tile(loop("vector", v, 0, width, store(acc, (i, j, v), 0.0))),
         *loop_axes(rest, at, "serial", (loop("serial", b, 0, blocks, *_guarded(step, where)),)),
-        over_tile(*folds, *epilogue(c, {**at, c.reductions[0].var.name: acc[i, j, 0]})),
+        *finish,
     )
     outside = [(a.var, a.extent) for a in c.axes if a is not row and a is not column]
     if column:

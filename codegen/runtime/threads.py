@@ -25,7 +25,7 @@ from ..cpu import Code, compile_ir
 
 POOL_WORDS = 128
 SPINS_BEFORE_SLEEP = 4000
-SPINS_BEFORE_YIELD = 2000
+SPINS_BEFORE_YIELD = 100  # then the core may be wanted by the thread we wait for
 
 PAUSE = {
     "x86_64": 'call void asm sideeffect "pause", "~{memory}"()',
