@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from codegen.dtypes import numpy_dtype
 from codegen.machine import available_threads
 
-from .errors import DTypeError, GraphnetError, ShapeError
+from .errors import GraphnetError, ShapeError
 from .explain import Explanation, explain
 from .lower import lower
 from .module import Module, Settings
 from .node import Constant, Graph, Node, Parameter, make_graph
 from .passes.memory import Plan
 from .pipeline import Observer, run
+from .signature import Signature
 from .site import current_sites, located, where
 from .source import source
 from .specialization import Memory, Specialization
@@ -44,7 +44,9 @@ class Function:
         self.threads = threads
         self.state = state
         self.observers = tuple(observers)
+        self._signature = Signature(graph)
         self._lock = threading.RLock()
+        self._by_shapes: dict[tuple[tuple[int, ...], ...], Specialization] = {}
         self._compiled: dict[tuple[int, ...], Specialization] = {}
         self._names = sorted(
             {name for n in graph.nodes() for e in n.shape if isinstance(e, Dim) for name in e.names}
@@ -52,64 +54,13 @@ class Function:
 
     @located
     def __call__(self, *args: Any, **named: Any) -> Any:
-        arrays = [self._check(n, a) for n, a in zip(self.graph.inputs, self._arguments(args, named), strict=True)]
+        arrays = self._signature.arrays(args, named)
+        shapes = tuple([a.shape for a in arrays])
         with self._lock:  # an executable has one arena and one table of pointers
-            return self._execute(self.specialise(self._sizes(arrays)), arrays)
-
-    # --------------------------------------------------------------------------------- arguments
-
-    def _arguments(self, args: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:
-        names = [n.name for n in self.graph.inputs]
-        if len(args) > len(names):
-            raise GraphnetError(f"the function takes {len(names)} inputs ({', '.join(names)}), not {len(args)}")
-        given = dict(zip(names, args, strict=False))
-        for name, value in named.items():
-            if name not in names or name in given:
-                what = "given twice" if name in given else "not an input"
-                raise GraphnetError(f"{name!r} is {what}; the inputs are {', '.join(names)}")
-            given[name] = value
-        missing = [n for n in names if n not in given]
-        if missing:
-            raise GraphnetError(f"missing inputs: {', '.join(missing)}")
-        return [given[n] for n in names]
-
-    def _check(self, n: Node, value: Any) -> np.ndarray:
-        """The argument as a contiguous array of the declared dtype and rank."""
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
-        if array.dtype != n.dtype:
-            if not isinstance(value, np.ndarray) and array.dtype.kind in "iuf" and array.ndim == 0:
-                array = array.astype(n.dtype)  # a Python number
-            else:
-                raise DTypeError(
-                    f"input {n.name!r} is {n.type}, the given array {array.dtype}; convert it, as in "
-                    f"array.astype({n.dtype!r}){where(n.sites)}"
-                )
-        if array.ndim != n.rank:
-            given = f"{array.dtype}{list(array.shape)}"
-            raise ShapeError(f"input {n.name!r} is {n.type}, of rank {n.rank}; given {given}{where(n.sites)}")
-        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
-
-    def _sizes(self, arrays: Sequence[np.ndarray]) -> dict[str, int]:
-        """The named sizes, from the arrays' shapes. Raises ShapeError where they disagree."""
-        sizes: dict[str, int] = {}
-        source: dict[str, str] = {}
-        for n, a in zip(self.graph.inputs, arrays, strict=True):
-            for axis, (declared, given) in enumerate(zip(n.shape, a.shape, strict=True)):
-                if isinstance(declared, Dim) and str(declared) in declared.names:
-                    name = str(declared)
-                    if sizes.setdefault(name, given) != given:
-                        raise ShapeError(
-                            f"{name} is {sizes[name]} in {source[name]} but {given} on axis {axis} of input {n.name!r}"
-                            f"{where(n.sites)}"
-                        )
-                    source.setdefault(name, f"input {n.name!r}")
-        for n, a in zip(self.graph.inputs, arrays, strict=True):
-            wanted = tuple(e.substitute(sizes) if isinstance(e, Dim) else e for e in n.shape)
-            if wanted != a.shape:
-                raise ShapeError(
-                    f"input {n.name!r} is {n.type}: expected {list(wanted)}, given {list(a.shape)}{where(n.sites)}"
-                )
-        return sizes
+            spec = self._by_shapes.get(shapes)
+            if spec is None:
+                spec = self._by_shapes[shapes] = self.specialise(self._signature.sizes(arrays))
+            return self._execute(spec, arrays)
 
     # ------------------------------------------------------------------------------- compilation
 
@@ -176,18 +127,16 @@ class Function:
         return bound
 
     def _execute(self, spec: Specialization, arrays: Sequence[np.ndarray]) -> Any:
-        plan: Plan = spec.module.plan
         executable = spec.executable
         if isinstance(executable, OnDevice):
             self._upload(spec, executable)
         else:
             self.state.fetch()
-        for n, array in zip(spec.module.graph.inputs, arrays, strict=True):
-            executable.bind(plan.slot[n], array)
+        for slot, array in zip(spec.inputs, arrays, strict=True):
+            executable.bind(slot, array)
         outputs = []
-        for slot in plan.outputs:
-            s = plan.slots[slot]
-            out = np.empty(s.shape, numpy_dtype(s.dtype))
+        for slot, shape, dtype in spec.outputs:
+            out = np.empty(shape, dtype)
             executable.bind_output(slot, out)
             outputs.append(out)
         executable.run()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from codegen.dtypes import numpy_dtype
 from codegen.program import Program, Scheduled
 
 from .lower import Lowered
@@ -43,6 +44,14 @@ class Specialization:
     seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
     bound: list[tuple[Node, int, np.ndarray]]  # parameters and constants, kept alive with their slots
     calls: int = 0
+    inputs: tuple[int, ...] = field(init=False)  # slots
+    outputs: tuple[tuple[int, tuple[int, ...], np.dtype], ...] = field(init=False)  # slots, shapes, dtypes
+
+    def __post_init__(self) -> None:
+        plan: Plan = self.module.plan
+        self.inputs = tuple(plan.slot[n] for n in self.module.graph.inputs)
+        slots = [(s, plan.slots[s]) for s in plan.outputs]
+        self.outputs = tuple((number, s.shape, numpy_dtype(s.dtype)) for number, s in slots)
 
     @property
     def program(self) -> Program:

@@ -151,7 +151,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     dynamic = {n for a in axes for n in variables(a.lo) | variables(a.hi)}
     if last.name in dynamic:
         across = False
-    if not across and lane_axis is not None and foldable and lane_axis.extent >= 2 and lane_axis.name not in dynamic:
+    worth_it = lane_axis is not None and (2 * lane_axis.extent >= width or last.extent == 1)
+    if not across and lane_axis is not None and worth_it and foldable and lane_axis.name not in dynamic:
         return _along(c, lane_axis, width)
     if last.name in dynamic:
         return _across(c, 1, 1)
