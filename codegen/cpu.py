@@ -45,18 +45,10 @@ class Code:
     """Machine code in memory; freed with the object. Keep it alive while a function may run."""
 
     engine: llvm.ExecutionEngine
-    ir: str
-    machine: Machine
+    object: bytes
 
     def address(self, name: str) -> int:
         return int(self.engine.get_function_address(name))
-
-    def assembly(self) -> str:
-        """The assembly text of the same IR, for readers."""
-        tm = target_machine(self.machine)
-        module = llvm.parse_assembly(self.ir)
-        optimise(module, tm)
-        return str(tm.emit_assembly(module))
 
 
 def optimise(module: llvm.ModuleRef, tm: llvm.TargetMachine) -> None:
@@ -79,9 +71,23 @@ def compile_ir(ir: str, m: Machine | None = None) -> Code:
     module.data_layout = str(tm.target_data)
     module.verify()
     optimise(module, tm)
-    engine = llvm.create_mcjit_compiler(module, tm)
+    return load_object(tm.emit_object(module), m)
+
+
+def load_object(code: bytes, m: Machine | None = None) -> Code:
+    """Object code of this machine, linked into the process."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(m or machine()))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return Code(engine, ir, m)
+    return Code(engine, code)
+
+
+def assembly(ir: str, m: Machine | None = None) -> str:
+    """The assembly text of what `compile_ir` makes, for readers."""
+    tm = target_machine(m or machine())
+    module = llvm.parse_assembly(ir)
+    optimise(module, tm)
+    return str(tm.emit_assembly(module))
 
 
 def compile_kernels(kernels: Sequence[Kernel], extra_ir: str = "", m: Machine | None = None) -> Code:

@@ -12,10 +12,10 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
+from .cache import folder
 from .cpu import compile_kernels
 from .expr import Buffer, Fma, Var
 from .loops import Alloc, Kernel, loop, store
@@ -108,19 +108,14 @@ def measure(m: Machine) -> Rates:
     return Rates(flops, bandwidth)  # type: ignore[arg-type]
 
 
-def cache_folder() -> Path:
-    """Where measurements are kept: $GRAPHNET_CACHE, else the user's cache folder."""
-    base = os.environ.get("GRAPHNET_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "graphnet"
-    )
-    return Path(base)
-
-
 @cache
 def rates(extension: str = "") -> Rates:
     """The machine's rates: from the cache if it was measured before, else measured and kept there."""
     m = machine(extension)
-    file = cache_folder() / f"rates-{m.cpu}-{m.extension}-{available_threads()}.json"
+    base = folder()
+    if base is None:
+        return measure(m)
+    file = base / f"rates-{m.cpu}-{m.extension}-{available_threads()}.json"
     try:
         known = json.loads(file.read_text())
         return Rates(float(known["flops"]), tuple(float(b) for b in known["bandwidth"]))  # type: ignore[arg-type]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from codegen.machine import available_threads
+from codegen.program import Scheduled
 
 from .errors import GraphnetError, ShapeError
 from .explain import Explanation, explain
@@ -28,6 +30,7 @@ from .source import source
 from .specialization import Memory, Specialization
 from .state import State
 from .targets import TARGETS, Executable, OnDevice, Target, parse_target, schedule
+from .text import to_text
 from .types import Dim
 
 
@@ -95,14 +98,24 @@ class Function:
         module = self.module(sizes, None, (lap, *self.observers))
         lowered = lower(module)
         lap("lower")
-        scheduled = tuple(schedule(step, self.target) for step in lowered.program.steps)
-        lap("schedule")
-        executable = TARGETS[self.target.name](lowered.program, scheduled, self.target, self.threads)
+
+        @cache
+        def schedules() -> tuple[Scheduled, ...]:
+            return tuple(schedule(step, self.target) for step in lowered.program.steps)
+
+        executable = TARGETS[self.target.name](lowered.program, schedules, self.target, self.threads, self._identity(sizes))
         bound = self._bind_fixed(module, executable)
         lap("compile")
         return Specialization(
-            sizes, self.target, self.threads, module, lowered, scheduled, executable, seconds, bound
+            sizes, self.target, self.threads, module, lowered, schedules, executable, seconds, bound
         )
+
+    def _identity(self, sizes: dict[str, int]) -> str:
+        """What decides the code, besides the target; "" where ops of the user's own are involved, whose
+        meaning their names do not tell."""
+        if any(not type(n.op).__module__.startswith("graphnet.") for n in self.graph.nodes()):
+            return ""
+        return f"{sizes}\n{to_text(self.graph, sites=False)}"
 
     def module(
         self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from codegen.cpu import assembly
+from codegen.machine import machine
 from codegen.nvptx import emit_all_ptx
 from codegen.runtime.cpu import CpuExecutable
 from codegen.text import print_kernel
@@ -12,7 +14,7 @@ from .module import Module, Settings
 from .node import Graph
 from .pipeline import run
 from .specialization import Specialization
-from .targets import Target, schedule
+from .targets import Target, native_ir, schedule
 from .text import to_text
 
 KINDS = ("graph", "loops", "llvm", "asm", "ptx")
@@ -35,7 +37,8 @@ def source(spec: Specialization, graph: Graph, kind: str, arch: str = "sm_80") -
         return "\n".join(ptx(graph, spec.sizes, arch).values())
     if not isinstance(spec.executable, CpuExecutable):
         raise GraphnetError(f"target {spec.target} has no {kind}; it has graph, loops and ptx")
-    return spec.executable.ir if kind == "llvm" else spec.executable.code.assembly()
+    ir = native_ir(spec.program, spec.scheduled, spec.target)
+    return ir if kind == "llvm" else assembly(ir, machine(spec.target.extension))
 
 
 def gpu_kernels(graph: Graph, sizes: dict[str, int]) -> Module:

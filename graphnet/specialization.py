@@ -13,7 +13,7 @@ from .lower import Lowered
 from .module import Module
 from .node import Node
 from .passes.memory import Plan
-from .targets import Executable, Target
+from .targets import Executable, Schedules, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Specialization:
     threads: int
     module: Module
     lowered: Lowered
-    scheduled: tuple[Scheduled, ...]
+    schedules: Schedules  # makes `scheduled`: not needed to run code that was cached
     executable: Executable
     seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
     bound: list[tuple[Node, int, np.ndarray]]  # parameters and constants, kept alive with their slots
@@ -52,6 +52,11 @@ class Specialization:
         self.inputs = tuple(plan.slot[n] for n in self.module.graph.inputs)
         slots = [(s, plan.slots[s]) for s in plan.outputs]
         self.outputs = tuple((number, s.shape, numpy_dtype(s.dtype)) for number, s in slots)
+
+    @property
+    def scheduled(self) -> tuple[Scheduled, ...]:
+        """The loops of each step."""
+        return self.schedules()
 
     @property
     def program(self) -> Program:
@@ -70,4 +75,4 @@ class Specialization:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items()) or "no named sizes"
-        return f"<{sizes}: {len(self.scheduled)} kernels, compiled in {sum(self.seconds.values()):.2f} s>"
+        return f"<{sizes}: {len(self.program.steps)} kernels, compiled in {sum(self.seconds.values()):.2f} s>"

@@ -15,13 +15,15 @@ from typing import Protocol
 
 import numpy as np
 
+from codegen import cache
+from codegen.cpu import compile_ir, load_object
 from codegen.emulator import to_cpu
 from codegen.kernels import cpu as cpu_schedules
 from codegen.kernels import gpu as gpu_schedules
 from codegen.machine import machine
 from codegen.nvptx import ARCHITECTURES, emit_all_ptx
 from codegen.program import Program, Scheduled, Step
-from codegen.runtime.cpu import CpuExecutable
+from codegen.runtime.cpu import CpuExecutable, program_ir
 from codegen.runtime.cuda import CudaProgram, probe
 from codegen.runtime.stepwise import CheckedProgram, InterpretedProgram
 from codegen.verify import verify
@@ -83,6 +85,7 @@ class Target:
 
 
 CHECKS = ("bounds", "races")
+Schedules = Callable[[], tuple[Scheduled, ...]]
 
 
 def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
@@ -118,26 +121,38 @@ def schedule(step: Step, target: Target) -> Scheduled:
     return Scheduled(kernel, how)
 
 
-def _cpu(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
-    return CpuExecutable(program, [s.kernel for s in scheduled], machine(target.extension), threads)
-
-
-def _emulator(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
-    if target.checks:
-        return CheckedProgram(program, [s.kernel for s in scheduled], target.checks)
-    return CpuExecutable(program, [to_cpu(s.kernel) for s in scheduled], machine(), threads)
-
-
-def _interpret(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
-    return InterpretedProgram(program, [s.kernel for s in scheduled])
-
-
-def _cuda(program: Program, scheduled: Sequence[Scheduled], target: Target, threads: int) -> Executable:
+def native_ir(program: Program, scheduled: Sequence[Scheduled], target: Target) -> str:
+    """The LLVM IR that the CPU runs: of a program for the CPU, or of one for a GPU, emulated."""
     kernels = [s.kernel for s in scheduled]
+    return program_ir(program, [to_cpu(k) for k in kernels] if target.family == "gpu" else kernels)
+
+
+def _native(program: Program, schedules: Schedules, target: Target, threads: int, identity: str) -> Executable:
+    if target.checks:
+        return CheckedProgram(program, [s.kernel for s in schedules()], target.checks)
+    m = machine(target.extension)
+    name = cache.key(f"{target}\n{identity}", m) if identity else ""
+    known = cache.load(name) if name else None
+    if known is not None:
+        return CpuExecutable(program, load_object(known, m), threads)
+    code = compile_ir(native_ir(program, schedules(), target), m)
+    if name:
+        cache.save(name, code.object)
+    return CpuExecutable(program, code, threads)
+
+
+def _interpret(program: Program, schedules: Schedules, target: Target, threads: int, identity: str) -> Executable:
+    return InterpretedProgram(program, [s.kernel for s in schedules()])
+
+
+def _cuda(program: Program, schedules: Schedules, target: Target, threads: int, identity: str) -> Executable:
+    kernels = [s.kernel for s in schedules()]
     ptx = emit_all_ptx(kernels, target.option) if target.option else None
     return OnDevice(CudaProgram.of(program, kernels, ptx))
 
 
-Build = Callable[[Program, Sequence[Scheduled], Target, int], Executable]
+# program, its schedules (made only if no cached code serves), target, threads, and a text that decides the code
+# ("" where none does)
+Build = Callable[[Program, Schedules, Target, int, str], Executable]
 
-TARGETS: dict[str, Build] = {"cpu": _cpu, "emulator": _emulator, "cuda": _cuda, "interpret": _interpret}
+TARGETS: dict[str, Build] = {"cpu": _native, "emulator": _native, "cuda": _cuda, "interpret": _interpret}

@@ -45,15 +45,15 @@ SMALL = 16  # constants of at most so many elements are written as numbers
 # ------------------------------------------------------------------------------------------- printing
 
 
-def to_text(graph: Graph) -> str:
-    """The graph in the grammar above."""
+def to_text(graph: Graph, sites: bool = True) -> str:
+    """The graph in the grammar above, with or without the users' lines."""
     names = _names(graph)
     lines = []
     for n in _ordered(graph):
         if _is_inline(n):
             continue
-        sites = ", ".join(map(str, n.sites))
-        lines.append(f"{names[n]} = {_call(n, names)}" + (f"  # {sites}" if sites else ""))
+        comment = ", ".join(map(str, n.sites)) if sites else ""
+        lines.append(f"{names[n]} = {_call(n, names)}" + (f"  # {comment}" if comment else ""))
     lines += [f"update({_ref(p, names)}, {_ref(new, names)})" for p, new in graph.updates]
     lines.append(f"return {', '.join(_ref(n, names) for n in graph.outputs)}".rstrip())
     return "\n".join(lines) + "\n"

@@ -12,7 +12,6 @@ import numpy as np
 from ..cpu import Code, compile_ir
 from ..emit import emit_functions
 from ..loops import Kernel
-from ..machine import Machine
 from ..program import Program
 from .threads import BARRIER_IR, Pool, pool
 
@@ -65,17 +64,20 @@ def entry_ir(program: Program, kernels: Sequence[Kernel]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def program_ir(program: Program, kernels: Sequence[Kernel]) -> str:
+    """The whole program as LLVM IR: kernels, the barrier, the entry point."""
+    return emit_functions(tuple(kernels)) + BARRIER_IR + entry_ir(program, kernels)
+
+
 class CpuExecutable:
-    """A program compiled for this CPU, with its arena and its table of pointers.
+    """A program's code for this CPU, with its arena and its table of pointers.
 
     Freed with the object: code, arena and all."""
 
-    def __init__(self, program: Program, kernels: Sequence[Kernel], machine: Machine, threads: int) -> None:
+    def __init__(self, program: Program, code: Code, threads: int) -> None:
         self.program = program
-        self.kernels = tuple(kernels)
+        self.code = code
         self.threads = threads
-        self.ir = emit_functions(self.kernels) + BARRIER_IR + entry_ir(program, self.kernels)
-        self.code: Code = compile_ir(self.ir, machine)
         self.arena = aligned_empty(max(program.arena_bytes, 1))
         self.clock = np.zeros(len(program.steps) + 1, np.int64)
         self.table = np.zeros(FIRST_SLOT + len(program.slots), np.uintp)
