@@ -39,12 +39,12 @@ class _Argument(Operand):
 class _Lowering:
     """One group."""
 
-    def __init__(self, m: Module, plan: Plan, group: Group, name: str) -> None:
-        self.m, self.plan, self.group, self.name = m, plan, group, name
+    def __init__(self, m: Module, stored: set[Node], group: Group, name: str) -> None:
+        self.m, self.stored, self.group, self.name = m, stored, group, name
+        self.plan: Plan = m.plan
         self.inside = {n: Var(f"v{k}", FROM_NUMPY[n.dtype]) for k, n in enumerate(group.nodes)}
-        self.outside = {n for n in plan.slot if n not in self.inside}
-        self.stored = {n for g in m.groups for n in g.stored}
         self.buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}  # by slot and shape
+        self.slots: set[int] = set()
         self.shared: dict[tuple[Node, tuple[Expr, ...]], Expr] = {}
         self.index: tuple[Expr, ...] = ()
 
@@ -53,7 +53,8 @@ class _Lowering:
         slot = self.plan.slot[storage(n, self.m, self.stored)]
         shape = physical_shape(n, self.m.layouts)
         if (slot, shape) not in self.buffers:
-            view = f"_as_{len(self.buffers)}" if any(s == slot for s, _ in self.buffers) else ""
+            view = f"_as_{len(self.buffers)}" if slot in self.slots else ""
+            self.slots.add(slot)
             name = f"{_identifier(self.plan.slots[slot].name)}_{slot}{view}"
             self.buffers[slot, shape] = Buffer(name, FROM_NUMPY[n.dtype], shape)
         return self.buffers[slot, shape]
@@ -74,7 +75,7 @@ class _Lowering:
             return immediate
         key = (n, index)
         if key not in self.shared:
-            if n in self.outside or storage(n, self.m, self.stored) in self.outside:
+            if storage(n, self.m, self.stored) in self.plan.slot:
                 self.shared[key] = Load(self.buffer(n), self.place(n, index))
             else:
                 body = self.body(n, index)
@@ -154,24 +155,25 @@ class Lowered:
 def lower(m: Module) -> Lowered:
     """The module's groups as a program, in the order of execution."""
     plan: Plan = m.plan
+    stored = {n for g in m.groups for n in g.stored}
     steps: list[Step] = []
     groups: list[Group | None] = []
     for k, g in enumerate(m.groups):
-        computation, slots, reads, writes = _Lowering(m, plan, g, kernel_name(k, g)).run()
+        computation, slots, reads, writes = _Lowering(m, stored, g, kernel_name(k, g)).run()
         steps.append(Step(computation, slots, reads, writes))
         groups.append(g)
     for n, target in plan.copies:
-        steps.append(_copy(len(steps), n, target, m, plan))
+        steps.append(_copy(len(steps), n, target, m, stored))
         groups.append(None)
     return Lowered(Program("program", plan.slots, tuple(steps), plan.arena_bytes), tuple(groups))
 
 
-def _copy(number: int, n: Node, target: int, m: Module, plan: Plan) -> Step:
+def _copy(number: int, n: Node, target: int, m: Module, stored: set[Node]) -> Step:
     """The value of `n`, row-major, into slot `target`."""
     axes: tuple[Axis, ...] = tuple(axis(NAMES[k], e) for k, e in enumerate(concrete(n))) or (axis("i", 1),)
     index = tuple(Var(a.name) for a in axes) if n.rank else ()
     empty = Group((), (), ())
-    lowering = _Lowering(m, plan, empty, f"k{number}_copy")
+    lowering = _Lowering(m, stored, empty, f"k{number}_copy")
     value = lowering.value(n, index)
     to = Buffer(f"to_{target}", FROM_NUMPY[n.dtype], concrete(n))
     params = (*lowering.buffers.values(), to)

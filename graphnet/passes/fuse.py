@@ -29,6 +29,7 @@ from ..ops.move import Slice, Transpose
 from ..ops.relayout import Relayout
 
 COSTLY = frozenset(("exp", "log", "tanh", "sigmoid", "sqrt", "div", "power", "reciprocal"))
+DEEPEST = 24  # virtual nodes behind each other: each is a level of nesting in one expression
 VIEWS = (Transpose, Slice)  # movement that only changes strides
 
 
@@ -66,6 +67,7 @@ class _Fuser:
         self.group: dict[Node, _Growing] = {}
         self.groups: list[_Growing] = []
         self.ready: dict[Node, int] = {}  # the order of the latest group that a node's value needs
+        self.depth: dict[Node, int] = {}  # of virtual nodes
         self.stored_for_products = self.operands()
         self.siblings: dict[tuple[object, ...], _Growing] = {}
         self.decisions: list[Decision] = []
@@ -95,7 +97,7 @@ class _Fuser:
 
     def place(self, n: Node) -> None:
         stays = isinstance(n.op, Relayout) or n in self.results or n in self.stored_for_products
-        if n.op.kind == "move" and not stays:
+        if n.op.kind == "move" and not stays and self.depth_of(n) < DEEPEST:
             self.make_virtual(n)
         elif reduces(n):
             self.place_reduction(n)
@@ -106,14 +108,19 @@ class _Fuser:
         else:
             self.start(n)
 
+    def depth_of(self, n: Node) -> int:
+        """How many virtual nodes lie behind each other if `n` becomes one."""
+        return 1 + max((self.depth.get(i, 0) for i in n.inputs), default=0)
+
     def make_virtual(self, n: Node) -> None:
+        self.depth[n] = self.depth_of(n)
         self.ready[n] = max((self.ready.get(i, -1) for i in n.inputs), default=-1)
 
     def floats(self, n: Node) -> bool:
         """Whether computing `n` where it is needed is better than storing it: it needs no kernel's result."""
         if n in self.results or n in self.stored_for_products or n.op.kind == "random":
             return False
-        if max((self.ready.get(i, -1) for i in n.inputs), default=-1) >= 0:
+        if max((self.ready.get(i, -1) for i in n.inputs), default=-1) >= 0 or self.depth_of(n) >= DEEPEST:
             return False
         return len(self.users.get(n, ())) == 1 or n.op.name not in COSTLY
 
