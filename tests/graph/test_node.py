@@ -26,6 +26,7 @@ from graphnet.ops.move import concatenate, pad, transpose
 from graphnet.ops.power import power
 from graphnet.ops.random import dropout, key
 from graphnet.ops.reduce import max, mean, sum
+from graphnet.site import Site, derived
 
 
 def line() -> int:
@@ -52,8 +53,19 @@ def test_nodes_are_freed() -> None:
     assert len(gc.get_objects()) - before < 100
 
 
+def test_a_node_written_again_points_at_the_newest_line() -> None:
+    x = input("again", (3,))
+    first = x + 1.0
+    old = first.sites[0]
+    second = x + 1.0
+    assert second is first and first.sites == (Site(old.file, old.line + 2), old)
+    with derived(x.sites):
+        assert x + 1.0 is first
+    assert first.sites == (Site(old.file, old.line + 2), old)
+
+
 def test_repr_and_sites() -> None:
-    x = input("seen", ("N", 3))  # a name of its own: a shared node keeps its first line
+    x = input("seen", ("N", 3))  # a name of its own: a shared node remembers other lines
     y = x + 1.0
     assert repr(x) == f"<seen : float32[N, 3]>  # test_node.py:{y.sites[0].line - 1}"
     assert repr(y).startswith("<add(seen, 1) : float32[N, 3]>  # test_node.py:")
