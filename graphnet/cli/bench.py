@@ -13,10 +13,10 @@ from codegen.machine import available_threads
 from codegen.measure import rates
 
 from ..bench.harness import OPTIMIZERS, PEERS, Step, Timing, Workload, interleave, peer_steps, pin
-from ..errors import GraphnetError
 from ..function import Function
 from ..models import MODELS, Model
 from .common import (
+    UsageError,
     add_batch,
     add_json,
     add_mode,
@@ -64,7 +64,7 @@ def declare(p: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> None:
     for peer in a.against:
         if peer not in PEERS:
-            raise GraphnetError(f"unknown peer {peer!r}; there are {', '.join(PEERS)}")
+            raise UsageError(f"argument --against: unknown peer {peer!r}; there are {', '.join(PEERS)}")
     threads = min(a.threads or available_threads(), available_threads())
     peak = rates().flops * threads / 1e9
     pin(threads)  # before any peer is imported

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..models import MODELS
 from ..show import draw
-from .common import add_batch, add_mode, add_model, add_optimizer, declared, written
+from .common import add_batch, add_mode, add_model, add_optimizer, arbitrary_batch, call, declared, written
 
 STAGES = {
     "graph": "the network as it was declared",
@@ -41,6 +41,10 @@ def declare(p: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     function = declared(MODELS[a.model](), a.mode, a.optimizer)
+    if a.stage == "kernels":
+        images, labels = arbitrary_batch(a.batch)
+        for _ in range(10):  # the drawing shows the time of the last run
+            call(function, images, labels)
     drawing = draw(function, stage=a.stage, sizes={"N": a.batch})
     path = Path(a.output or f"{a.model}-{a.stage}.svg")
     drawing.save(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -191,19 +192,17 @@ def summary(folder: Path, index: dict[str, Any], checked: bool) -> str:
 
 @contextmanager
 def publishing(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`; its files appear in `folder` on leaving without an error, INDEX last.
+    """A temporary folder; its files appear in `folder` on leaving without an error, INDEX last.
 
     Files of an earlier emission, as its index lists them, are removed. Anything else there stays."""
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(20, "there is a file, a folder is needed", str(folder))
+        raise NotADirectoryError(errno.ENOTDIR, "there is a file, a folder is needed", str(folder))
     final = folder.resolve()
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    name = f".{final.name}.{secrets.token_hex(4)}"
+    temporary = final / name if final.exists() else final.with_name(name)  # either way on the same disk
     try:
         temporary.mkdir(parents=True)
-        if final.is_dir() and not os.access(final, os.W_OK):
-            raise PermissionError(13, os.strerror(13), str(folder))
     except OSError as e:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(e.errno, e.strerror, str(folder)) from None
     try:
         yield temporary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..models import MODELS
+from ..targets import parse_target
 from .common import (
     add_batch,
     add_json,
@@ -43,6 +44,7 @@ def declare(p: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
+    parse_target(a.target)
     function = declared(MODELS[a.model](), a.mode, a.optimizer, target=a.target, threads=a.threads)
     images, labels = arbitrary_batch(a.batch)
     for _ in range(a.steps):  # the first runs find cold caches and sleeping threads

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from ..data import Dataset, digits, mnist
 from ..files import replacing
 from ..models import MODELS
-from ..targets import CHECKS
-from ..training import OPTIMIZERS, Epoch, History, Trainer, write_arrays
+from ..targets import CHECKS, parse_target
+from ..training import OPTIMIZERS, SCHEDULES, Epoch, History, Trainer, write_arrays
 from .common import (
     UsageError,
     add_batch,
@@ -59,6 +59,12 @@ def declare(p: argparse.ArgumentParser) -> None:
     rates = ", ".join(f"{o.learning_rate:g} for {name}" for name, o in OPTIMIZERS.items())
     p.add_argument("--learning-rate", type=rate, metavar="RATE", help=f"the size of updates (default: {rates})")
     p.add_argument("--seed", type=seed, default=0, metavar="N", help="of first weights and order (default: 0)")
+    p.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        default="step",
+        help="of the learning rate: constant, or with a tenth of it in the last third of the epochs (default: step)",
+    )
     add_threads(p)
     p.add_argument(
         "--target",
@@ -78,6 +84,7 @@ def declare(p: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
+    parse_target(a.target, a.checks)
     with ExitStack() as stack:
         # Entered before the work, so that a place that cannot be written is known before the training.
         output = stack.enter_context(replacing(a.save)) if a.save else None
@@ -93,7 +100,7 @@ def run(a: argparse.Namespace) -> None:
                 f"{a.model}: {weights:,} weights; {a.data}: {len(data.train_labels):,} images to learn, "
                 f"{len(data.test_labels):,} held out; {trainer.step.target}, {_threads(trainer.step.threads)}"
             )
-        history = fit(trainer, data, epochs, a.batch, a.steps, quiet=a.json)
+        history = fit(trainer, data, epochs, a)
         if output is not None:
             write_arrays(output, trainer.values())
     if a.json:
@@ -112,10 +119,10 @@ def load(name: str, folder: str | None) -> Dataset:
     return mnist(folder)
 
 
-def fit(trainer: Trainer, data: Dataset, epochs: int, batch: int, steps: int | None, quiet: bool) -> History:
-    """Trains, with a progress bar on terminals and, unless `quiet`, a line an epoch."""
-    total = epochs * -(-len(data.train_labels) // batch)
-    total = total if steps is None else min(total, steps)
+def fit(trainer: Trainer, data: Dataset, epochs: int, a: argparse.Namespace) -> History:
+    """Trains, with a progress bar on terminals and, except with --json, a line an epoch."""
+    total = epochs * -(-len(data.train_labels) // a.batch)
+    total = total if a.steps is None else min(total, a.steps)
     # disable=None: no bar unless stderr is a terminal.
     with tqdm(total=total, unit="step", desc="compiling", leave=False, disable=None, file=sys.stderr) as bar:
 
@@ -125,11 +132,13 @@ def fit(trainer: Trainer, data: Dataset, epochs: int, batch: int, steps: int | N
             bar.update()
 
         def on_epoch(e: Epoch) -> None:
-            if not quiet:
+            if not a.json:
                 line = f"epoch {e.number:>{len(str(epochs))}}/{epochs}  loss {e.loss:.4f}  accuracy {e.accuracy:.2%}"
                 bar.write(f"{line}  {e.seconds:.2f} s", file=sys.stdout)
 
-        return trainer.fit(data, epochs, batch, steps=steps, on_step=on_step, on_epoch=on_epoch)
+        return trainer.fit(
+            data, epochs, a.batch, steps=a.steps, schedule=a.schedule, on_step=on_step, on_epoch=on_epoch
+        )
 
 
 def summary(h: History, held_out: int) -> str:
@@ -143,14 +152,14 @@ def summary(h: History, held_out: int) -> str:
 
 def report(a: argparse.Namespace, epochs: int, trainer: Trainer, h: History) -> dict[str, Any]:
     """What --json prints. Times are in seconds where the name does not say otherwise."""
-    learning_rate = a.learning_rate or OPTIMIZERS[a.optimizer].learning_rate
     return {
         "model": a.model,
         "data": a.data,
         "epochs": epochs,
         "batch": a.batch,
         "optimizer": a.optimizer,
-        "learning_rate": learning_rate,
+        "learning_rate": trainer.learning_rate,
+        "schedule": a.schedule,
         "seed": a.seed,
         "threads": trainer.step.threads,
         "target": str(trainer.step.target),
