@@ -62,7 +62,7 @@ def labels(dot: str) -> list[str]:
 
 def clusters(dot: str) -> Counter[str]:
     """How many clusters each line of the user's has."""
-    return Counter(re.findall(r"<b>([\w.]+:\d+(?: \(\d+ of \d+\))?)</b>", dot))
+    return Counter(re.findall(r"<b>([\w.]+:\d+(?: \(\d+ of \d+\))?)(?:&#160;)*</b>", dot))
 
 
 # ------------------------------------------------------------------------------------------ stages
@@ -109,7 +109,7 @@ def test_kernels_are_boxes_with_their_cost(step):
     measured = {k: 0.002 for k in range(100)}
     dot = draw(step, "kernels", {"N": 64}, measured=measured).dot
     spec = step.specialise({"N": 64})
-    numbers = re.findall(r"label=<<b>(\d+)</b>", dot)
+    numbers = re.findall(r"label=<<b>(\d+)(?:&#160;)*</b>", dot)
     assert sorted(map(int, numbers)) == list(range(len(spec.module.groups)))
     for scheduled in spec.scheduled:
         assert scheduled.how in dot

@@ -53,6 +53,11 @@ def text(s: str) -> str:
     return escape(_UNPRINTABLE.sub("\ufffd", s))
 
 
+# Ends a run of text before another. Viewers drop plain spaces there, and their fonts may be a little wider than
+# what dot measured.
+GAP = "&#160;&#160;"
+
+
 def small(s: str, colour: str = GREY) -> str:
     return f'<font point-size="8" color="{colour}">{text(s)}</font>'
 
@@ -64,7 +69,7 @@ def source(p: Picture) -> str:
     g.attr(rankdir="TB", newrank="true", nodesep="0.13", ranksep="0.15", fontname=FONT, fontsize="11")
     g.attr(label=_legend(p), labelloc="t", labeljust="l", pad="0.1", tooltip=graphviz.escape(p.title))
     g.attr("node", shape="box", style="rounded,filled", fontname=FONT, fontsize="10", height="0.22")
-    g.attr("node", width="0.3", margin="0.07,0.025", penwidth="0.8")
+    g.attr("node", width="0.3", margin="0.09,0.025", penwidth="0.8")
     g.attr("edge", fontname=FONT, fontsize="8", fontcolor="#333333", arrowsize="0.55", penwidth="0.9")
     row = rows(p)
     for side in SIDES:
@@ -113,7 +118,7 @@ def _side(g: graphviz.Digraph, side: str, boxes: list[Box]) -> None:
             continue
         with g.subgraph(name=f"cluster_{side}_{number}") as sub:
             what = text(layer.source) if side == "forward" else side
-            label = f'<<font point-size="9"><b>{text(layer.place)}</b>  {what}</font>>'
+            label = f'<<font point-size="9"><b>{text(layer.place)}{GAP}</b>{what}</font>>'
             sub.attr(label=label, labeljust="l", style="rounded", color="#b5b5b5", margin="4", penwidth="0.8")
             sub.attr(fontcolor="#333333", tooltip=f"{layer.file}:{layer.line}", bgcolor="#fcfcfc")
             for b in inside:
@@ -124,7 +129,7 @@ def _box(g: graphviz.Digraph, b: Box) -> None:
     fill, border = COLOURS[b.kind]
     width = "1.8" if b.bold else "0.8"
     if not b.beside:
-        more = {"height": "0.17", "margin": "0.05,0.015"} if b.little else {}
+        more = {"height": "0.17", "margin": "0.06,0.015"} if b.little else {}
         g.node(b.name, f"<{b.label}>", fillcolor=fill, color=border, tooltip=_tip(b.tooltip), penwidth=width, **more)
         return
     # One node, so that nothing comes between an operand and its user.
@@ -162,7 +167,7 @@ def _legend(p: Picture) -> str:
         if k in present
     )
     notes = f'<tr><td align="left">{small(" · ".join(p.notes))}</td></tr>' if p.notes else ""
-    title = f'<td><font point-size="12"><b>{text(p.title)}</b>  </font></td>'
+    title = f'<td><font point-size="12"><b>{text(p.title)}{GAP}</b></font></td>'
     kinds = f'<table border="0" cellspacing="3" cellpadding="1"><tr>{title}{cells}</tr></table>'
     return f'<<table border="0" cellspacing="0" cellpadding="0"><tr><td align="left">{kinds}</td></tr>{notes}</table>>'
 
@@ -178,7 +183,7 @@ def _row(b: Box) -> str:
     fill, border = COLOURS[b.kind]
     cell = (
         f'<td port="{b.name}"><table border="{2 if b.bold else 1}" style="rounded" cellborder="0" cellspacing="0" '
-        f'cellpadding="{pad}" bgcolor="{fill}" color="{border}"><tr><td>{b.label}</td></tr></table></td>'
+        f'cellpadding="{pad}" bgcolor="{fill}" color="{border}"><tr><td>{b.label}&#8201;</td></tr></table></td>'
     )
     if b.beside:
         inner = "".join(f"<tr><td>{_row(x)}</td></tr>" for x in b.beside)

@@ -13,7 +13,7 @@ from math import prod
 from ..module import Module
 from ..node import Constant, Graph, Node
 from ..passes.memory import physical_shape
-from .dot import TIMES, shape_text, small, text
+from .dot import GAP, TIMES, shape_text, small, text
 from .layers import MOVES, Layer, Layers, Sides, headline, sides, update_groups
 from .picture import Arrow, Box, Picture
 
@@ -159,7 +159,7 @@ class GraphView:
             detail = turned
         little = n.op.kind == "move"
         html = small(label, "#444444") if little else text(label)
-        html += " " + small(detail) if detail else ""
+        html += GAP + small(detail) if detail else ""
         side, layer = self.column(n), self.layer_of.get(n)
         beside: list[Box] = []
         operands = [(i, *self.origin(i)) for i in dict.fromkeys(n.inputs) if self.constant[i] is None]
@@ -190,7 +190,7 @@ class GraphView:
 
     def _leaf_label(self, leaf: Node) -> str:
         dtype = "" if leaf.dtype == "float32" else f" {leaf.dtype}"
-        return text(leaf.name or leaf.op.name) + " " + small(self.shape(leaf) + dtype)
+        return text(leaf.name or leaf.op.name) + GAP + small(self.shape(leaf) + dtype)
 
     def _value(self, start: Node, seen: Node, user: Node, tip: str) -> None:
         """The arrow of a computed value, with its shape where that is news."""
@@ -272,7 +272,7 @@ class GraphView:
         for k, n in enumerate(self.graph.outputs):
             if self.side(n) in self.which and n.op.kind != "leaf":
                 name = f"output{k}"
-                label = f'<font point-size="9">output</font> {small(self.shape(n))}'
+                label = f'<font point-size="9">output</font>{GAP}{small(self.shape(n))}'
                 self.picture.boxes.append(Box(name, label, "leaf", self.column(n), None, repr(n), True, free=True))
                 self.picture.arrows.append(Arrow(self.name(n), name, "flow"))
 
@@ -289,8 +289,12 @@ def _number(op: Constant) -> str | None:
 
 def _expression(op: str, parts: list[str]) -> str:
     if op in SYMBOLS and len(parts) == 2:
-        return f"{parts[0]} {SYMBOLS[op]} {parts[1]}"
+        return f"{_operand(parts[0])} {SYMBOLS[op]} {_operand(parts[1])}"
     return f"{op}({', '.join(parts)})"
+
+
+def _operand(x: str) -> str:
+    return f"({x})" if any(c in x for c in " */") or "+" in x[1:].replace("e+", "") else x
 
 
 def _label(n: Node, constants: list[str | None]) -> tuple[str, str]:
@@ -299,7 +303,7 @@ def _label(n: Node, constants: list[str | None]) -> tuple[str, str]:
     if any(c is not None for c in constants):
         shown = ["·" if c is None else c for c in constants]
         if op in SYMBOLS and len(shown) == 2:
-            left, right = shown
+            left, right = map(_operand, shown)
             return (f"{SYMBOLS[op]} {right}" if left == "·" else f"{left} {SYMBOLS[op]}"), ""
         return f"{op}({', '.join(shown)})", ""
     return op, _attributes(n)

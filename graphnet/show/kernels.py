@@ -8,7 +8,7 @@ from ..explain import KernelReport
 from ..module import Group, Module
 from ..node import Node
 from ..passes.memory import Plan, nbytes, physical_shape
-from .dot import bytes_text, quantity, seconds_text, shape_text, small, text
+from .dot import GAP, bytes_text, quantity, seconds_text, shape_text, small, text
 from .layers import Layer, Layers, sides
 from .picture import Arrow, Box, Picture
 
@@ -81,8 +81,8 @@ class KernelView:
         if updates:
             weights = [p for p in updates if p in self.weights] or updates
             what += (" + " if ops else "") + text(f"update {', '.join(p.name for p in weights)}")
-            what += " " + small(f"{optimiser} ops")
-        lines = [f"<b>{k}</b>  {what}"]
+            what += GAP + small(f"{optimiser} ops")
+        lines = [f"<b>{k}{GAP}</b>{what}"]
         lines.append(small(self.reports[k].how, "#222222"))
         lines.append(self._cost(k))
         reads = [n.name for n in self.plan.reads[k] if n.op.name in ("parameter", "input") and n not in updates]
@@ -137,7 +137,7 @@ class KernelView:
         """Results that could not be computed where they must be."""
         for c, (n, slot) in enumerate(self.plan.copies):
             number = len(self.module.groups) + c
-            label = f"<b>{number}</b>  copy to {text(self.plan.slots[slot].name)}<br/>{self._cost(number)}"
+            label = f"<b>{number}{GAP}</b>copy to {text(self.plan.slots[slot].name)}<br/>{self._cost(number)}"
             side = "forward" if n in self.sides.forward else "backward"
             self.picture.boxes.append(Box(f"k{number}", label, "move", side, self.layer_of.get(n), repr(n)))
             if n in self.made_in:
@@ -147,6 +147,6 @@ class KernelView:
         for k, n in enumerate(self.module.graph.outputs):
             if n in self.made_in:
                 side = self.side(self.made_in[n])
-                label = f'<font point-size="9">output</font> {small(self.value(n))}'
+                label = f'<font point-size="9">output</font>{GAP}{small(self.value(n))}'
                 self.picture.boxes.append(Box(f"output{k}", label, "leaf", side, None, repr(n), True, free=True))
                 self.picture.arrows.append(Arrow(f"k{self.made_in[n]}", f"output{k}", "flow"))
