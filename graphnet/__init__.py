@@ -37,6 +37,7 @@ from .ops.power import power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
 from .ops.reduce import argmax, max, mean, min, prod
 from .ops.softmax import log_softmax, logsumexp, softmax
+from .show import Drawing, draw
 from .state import State
 from .text import parse, to_text
 
@@ -66,6 +67,7 @@ __all__ = [
     "OPS",
     "DTypeError",
     "DataError",
+    "Drawing",
     "Function",
     "GradientError",
     "Graph",
@@ -93,6 +95,7 @@ __all__ = [
     "conv2d",
     "cross_entropy",
     "div",
+    "draw",
     "dropout",
     "eq",
     "evaluate",

@@ -103,7 +103,8 @@ class Function:
         def schedules() -> tuple[Scheduled, ...]:
             return tuple(schedule(step, self.target) for step in lowered.program.steps)
 
-        executable = TARGETS[self.target.name](lowered.program, schedules, self.target, self.threads, self._identity(sizes))
+        build, identity = TARGETS[self.target.name], self._identity(sizes)
+        executable = build(lowered.program, schedules, self.target, self.threads, identity)
         bound = self._bind_fixed(module, executable)
         lap("compile")
         return Specialization(

@@ -4,16 +4,19 @@
         for b in serial(blocks):         the last axis, which has unit stride in the output
             for v in vector(lanes):
                 lets; stores
+
+A transposition reads along another axis than it writes. That axis then runs inside the blocks, so that
+every cache line that a block touches is used up before it is forgotten.
 """
 
 from __future__ import annotations
 
-from ..compute import Computation
+from ..compute import Axis, Computation
 from ..dtypes import DTYPES
 from ..expr import Expr, Var
 from ..loops import If, Kernel, Stmt, loop
 from ..machine import Machine
-from .analysis import collapse, drop_unit_axes
+from .analysis import collapse, drop_unit_axes, load_strides
 from .common import cut, epilogue, nest, round_up, widest_dtype
 
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
@@ -26,7 +29,9 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     width = machine.lanes(DTYPES[widest_dtype(c)].bytes)
     vectors = max(1, min(MAX_VECTORS, last.extent // width))
     block = width * vectors
-    outside = [(a.var, a.extent) for a in outer]
+    crossed = crossed_axis(c)
+    outside = [(a.var, a.extent) for a in outer if a is not crossed]
+    within = [(crossed.var, crossed.extent)] if crossed else []
     statements: list[Stmt] = []
     for seg in cut(last.extent, block):
         lanes = round_up(seg.tile, width) if seg.tile > width else 1 << (seg.tile - 1).bit_length()
@@ -35,7 +40,19 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         inner = epilogue(c, {last.name: point})
         if lanes != seg.tile:
             inner = (If(point < last.extent, inner),)
-        statements.append(nest([*outside, (j, seg.count)], (loop("vector", v, 0, lanes, *inner),)))
+        statements.append(nest([*outside, (j, seg.count), *within], (loop("vector", v, 0, lanes, *inner),)))
     shape = "x".join(str(a.extent) for a in c.axes)
     return Kernel(c.name, c.params, tuple(statements)), f"map over {shape}, {block} lanes a step"
 
+
+def crossed_axis(c: Computation) -> Axis | None:
+    """The axis along which some load has unit stride while it strides along the last axis."""
+    *outer, last = c.axes
+    names = frozenset(a.name for a in c.axes)
+    for e in (*(e for _, e in c.lets), *(s.value for s in c.stores)):
+        for strides in load_strides(e, names):
+            if strides is not None and strides.get(last.name, 0) not in (0, 1):
+                for a in outer:
+                    if strides.get(a.name) == 1:
+                        return a
+    return None

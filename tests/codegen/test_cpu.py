@@ -11,7 +11,7 @@ from codegen.emit import emit_functions
 from codegen.errors import CodegenError
 from codegen.expr import Buffer, Var, select
 from codegen.interpret import interpret
-from codegen.kernels.contract import choose_tile
+from codegen.kernels.contract_outer import choose_tile
 from codegen.kernels.cpu import schedule
 from codegen.loops import Store
 from codegen.machine import EXTENSIONS, Machine, machine
@@ -62,12 +62,13 @@ def test_products_of_all_shapes(shape, columns_first, threads, extension):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 6, 10, 16, 100])
+@pytest.mark.parametrize("sides", [1, 3, 14])
 @pytest.mark.parametrize("columns", [1, 10, 16, 64, 100])
 @pytest.mark.parametrize("name", EXTENSIONS)
-def test_tiles_fit_in_registers(rows, columns, name):
+def test_tiles_fit_in_registers(rows, sides, columns, name):
     _, width, registers = EXTENSIONS[name]
-    r, v = choose_tile(rows, columns, width // 4, registers)
-    assert r * v + v + 1 <= registers and r <= rows
+    tile = choose_tile(rows, sides, columns, width // 4, registers)
+    assert tile.fits(registers) and tile.rows <= rows and tile.sides <= sides
 
 
 def test_the_plain_fallback_serves_aarch64():
@@ -81,7 +82,7 @@ def test_the_plain_fallback_serves_aarch64():
 
 
 def test_an_extension_that_the_host_lacks_is_refused_by_name():
-    with pytest.raises(CodegenError, match="'mmx'.*simd128"):
+    with pytest.raises(CodegenError, match=r"'mmx'.*simd128"):
         machine("mmx")
 
 

@@ -1,0 +1,188 @@
+"""Sums of products across lanes: a register tile of the output, vectors times scalars. See `contract`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from ..compute import Axis, Computation, Reduce
+from ..dtypes import DTYPES
+from ..expr import Buffer, Expr, Fma, Var, const, select
+from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
+from ..machine import Machine
+from ..traverse import substitute, variables
+from .common import Segment, cut, epilogue, loop_axes, nest
+from .product import Product, bounds_use, guarded, is_long
+
+MAX_VECTORS = 4
+MAX_SIDES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """rows x sides x vectors registers of accumulators."""
+
+    rows: int
+    sides: int
+    vectors: int
+
+    def fits(self, registers: int) -> bool:
+        """With the wide operand's vectors and one scalar."""
+        wide = self.sides * self.vectors
+        return self.rows * wide + wide + 1 <= registers
+
+
+def _time(t: Tile, rows: int, sides: int, columns: int, width: int) -> float:
+    """Relative cost of a step of the sum over the whole output: the larger of FMAs and loads, two of each
+    a cycle; fewer than 8 independent FMAs leave the units waiting (latency 4, two units)."""
+    cycles = 0.0
+    for row in cut(rows, t.rows):
+        for side in cut(sides, t.sides):
+            for column in cut(columns, t.vectors * width):
+                wide = side.tile * -(-column.tile // width)
+                tiles = row.count * side.count * column.count
+                cycles += tiles * max(row.tile * wide, row.tile + wide, 8.0) / 2
+    return cycles
+
+
+@cache
+def choose_tile(rows: int, sides: int, columns: int, width: int, registers: int) -> Tile:
+    """The cheapest tile for these extents that fits; the one with fewest loads among equals."""
+    best, best_cost = Tile(1, 1, 1), (float("inf"), 0.0)
+    for vectors in range(1, min(MAX_VECTORS, -(-columns // width)) + 1):
+        for side in range(1, min(MAX_SIDES, sides) + 1):
+            for row in range(1, min(rows, registers) + 1):
+                t = Tile(row, side, vectors)
+                if not t.fits(registers):
+                    break
+                wide = side * vectors
+                cost = (_time(t, rows, sides, columns, width), (row + wide) / (row * wide))
+                if cost < best_cost:
+                    best, best_cost = t, cost
+    return best
+
+
+def schedule(c: Computation, p: Product, machine: Machine) -> tuple[Kernel, str]:
+    last = c.axes[-1]
+    dtype = p.reduce.value.dtype
+    width = machine.lanes(DTYPES[dtype].bytes)
+    usable = [a for a in p.rows if not bounds_use(p.reduce, a.name)]
+    row = max(usable, key=lambda a: a.extent, default=None)
+    side = _side_axis(c, p, row, last)
+    tile = choose_tile(
+        row.extent if row else 1, side.extent if side else 1, last.extent, width, machine.registers
+    )
+    statements: list[Stmt] = []
+    for row_seg in cut(row.extent, tile.rows) if row else [Segment(0, 1, 1)]:
+        for side_seg in cut(side.extent, tile.sides) if side is not None else [Segment(0, 1, 1)]:
+            for seg in cut(last.extent, tile.vectors * width):
+                statements.append(_outer_tile(c, p, row, row_seg, side, side_seg, seg, width))
+    how = f"{tile.rows}x{tile.vectors * width} register tile"
+    if side and tile.sides > 1:
+        how += f" at {tile.sides} {side.name}"
+    return Kernel(c.name, c.params, tuple(statements)), how
+
+
+def _side_axis(c: Computation, p: Product, row: Axis | None, last: Axis) -> Axis | None:
+    """Another column axis, for where the last one alone gives few vectors (a small batch)."""
+    for a in reversed(c.axes[:-1]):
+        if a in p.columns and a is not last and a is not row and not bounds_use(p.reduce, a.name):
+            return a
+    return None
+
+
+def _outer_tile(
+    c: Computation,
+    p: Product,
+    row: Axis | None,
+    row_seg: Segment,
+    side: Axis | None,
+    side_seg: Segment,
+    seg: Segment,
+    width: int,
+) -> Stmt:
+    last = c.axes[-1]
+    dtype = p.reduce.value.dtype
+    vectors = -(-seg.tile // width)
+    lanes = width if seg.tile >= width else 1 << (seg.tile - 1).bit_length()
+    ragged = seg.tile != vectors * lanes
+    acc = Buffer("acc", dtype, (row_seg.tile, side_seg.tile, vectors, lanes), "register")
+    wide = Buffer("wide", dtype, (side_seg.tile, vectors, lanes), "register")
+    i, q, j, v, tile_row, tile_side, block = (
+        Var(n) for n in ("row", "side", "vec", "lane", "row_tile", "side_tile", "block")
+    )
+    column: Expr = block * seg.tile + seg.start + j * lanes + v
+    at: dict[str, Expr] = {last.name: column}
+    if row:
+        at[row.name] = tile_row * row_seg.tile + row_seg.start + i
+    if side is not None:
+        at[side.name] = tile_side * side_seg.tile + side_seg.start + q
+    valid = column < last.extent if ragged else None
+    # bounds that depend on the vector axis become masks
+    axes, mask = _free_bounds(p.reduce, last.name, at)
+    wide_value = substitute(p.wide, at)
+    for guard in (mask, valid):
+        if guard is not None:
+            wide_value = select(guard, wide_value, 0.0)
+
+    def over_tile(*body: Stmt) -> Stmt:
+        return loop("unrolled", q, 0, side_seg.tile, loop("unrolled", j, 0, vectors, *body))
+
+    n = Var("scalar", dtype)
+    step = (
+        over_tile(loop("vector", v, 0, lanes, store(wide, (q, j, v), wide_value))),
+        loop(
+            "unrolled",
+            i,
+            0,
+            row_seg.tile,
+            Let(n, substitute(p.narrow, at)),
+            over_tile(
+                loop("vector", v, 0, lanes, store(acc, (i, q, j, v), Fma(n, wide[q, j, v], acc[i, q, j, v])))
+            ),
+        ),
+    )
+    where = None if p.reduce.where is None else substitute(p.reduce.where, at)
+
+    def over_points(*body: Stmt, kind: str = "unrolled") -> Stmt:
+        inner = loop(kind, q, 0, side_seg.tile, loop(kind, j, 0, vectors, loop("vector", v, 0, lanes, *body)))
+        return loop(kind, i, 0, row_seg.tile, inner)
+
+    def after(result: Expr) -> tuple[Stmt, ...]:
+        body = epilogue(c, {**at, c.reductions[0].var.name: result})
+        return body if valid is None else (If(valid, body),)
+
+    if is_long(c):
+        done = Buffer("done", dtype, acc.shape, "local")
+        finish: tuple[Stmt, ...] = (
+            Alloc(done),
+            over_points(store(done, (i, q, j, v), acc[i, q, j, v])),
+            over_points(*after(done[i, q, j, v]), kind="serial"),
+        )
+    else:
+        finish = (over_points(*after(acc[i, q, j, v])),)
+    body = (
+        Alloc(acc),
+        Alloc(wide),
+        over_points(store(acc, (i, q, j, v), 0.0)),
+        *loop_axes(axes, at, "serial", guarded(step, where)),
+        *finish,
+    )
+    outside = [(a.var, a.extent) for a in c.axes[:-1] if a is not row and a is not side]
+    if side is not None:
+        outside.append((tile_side, side_seg.count))
+    if row:
+        outside.insert(0, (tile_row, row_seg.count))
+    return nest([*outside, (block, seg.count)], body)
+
+
+def _free_bounds(r: Reduce, name: str, at: dict[str, Expr]) -> tuple[tuple[Axis, ...], Expr | None]:
+    """Reduction axes whose bounds do not depend on `name`, and the mask that replaces those that did."""
+    axes, mask = [], None
+    for a in r.axes:
+        if name in variables(a.lo) | variables(a.hi):
+            inside = (substitute(a.lo, at) <= a.var) & (a.var < substitute(a.hi, at))
+            mask = inside if mask is None else mask & inside
+            a = Axis(a.name, a.extent, const(0, "i64"), const(a.extent, "i64"))
+        axes.append(a)
+    return tuple(axes), mask
