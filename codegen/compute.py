@@ -3,7 +3,8 @@
     for each point of `axes`:
         r1 = op over r1.axes where r1.where: r1.value        each of `reductions`
         v  = e                                               each of `lets`, in order
-        b[e, ...] = e                                        each of `stores`
+        b[e, ...] = e                                        each of `stores`; or, where a kernel makes a
+                                                             ragged tile, a condition around lets and stores
 
 `axes` are in the physical order of the main output, outermost first, so the last axis is the one
 with unit stride. A reduction's axes may have bounds that depend on the point: this is how padding
@@ -15,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .expr import Buffer, Const, Expr, Var, lift
-from .loops import Store
+from .loops import If, Stmt, Store, expressions, statements
 
 REDUCE_OPS = ("sum", "prod", "max", "min", "argmax")
 
@@ -75,7 +76,7 @@ class Computation:
     axes: tuple[Axis, ...]
     reductions: tuple[Reduction, ...]
     lets: tuple[tuple[Var, Expr], ...]
-    stores: tuple[Store, ...]
+    stores: tuple[Store | If, ...]
     params: tuple[Buffer, ...]
 
     @property
@@ -84,3 +85,15 @@ class Computation:
         for a in self.axes:
             n *= a.extent
         return n
+
+    def all_stores(self) -> list[Store]:
+        """The stores, conditional ones too."""
+        return [s for s in statements(self.stores) if isinstance(s, Store)]
+
+    def point_expressions(self) -> list[Expr]:
+        """What is computed at a point after the reductions: lets, stored values and their conditions."""
+        inner: list[Stmt] = list(statements(self.stores))
+        found = [e for _, e in self.lets]
+        for s in inner:
+            found += [s.value] if isinstance(s, Store) else expressions(s)
+        return found

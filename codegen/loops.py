@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from .expr import Buffer, Expr, Load, Var, lift
 from .traverse import transform, walk
@@ -36,6 +37,9 @@ KINDS = ("serial", "parallel", "vector", "unrolled", "grid", "thread")
 
 class Stmt:
     __slots__ = ()
+
+
+S = TypeVar("S", bound=Stmt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def statements(block: tuple[Stmt, ...]) -> Iterator[Stmt]:
             yield from statements(b)
 
 
-def map_expressions(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
+def map_expressions(s: S, f: Callable[[Expr], Expr]) -> S:
     """`s` with `f` applied to every expression in it, blocks included."""
     match s:
         case For(start=a, stop=b, body=body):
@@ -143,11 +147,12 @@ def map_expressions(s: Stmt, f: Callable[[Expr], Expr]) -> Stmt:
         case Store(index=index, value=v):
             return replace(s, index=tuple(f(i) for i in index), value=f(v))
         case If(cond=c, then=then, orelse=orelse):
-            return If(f(c), tuple(map_expressions(x, f) for x in then), tuple(map_expressions(x, f) for x in orelse))
+            both = (tuple(map_expressions(x, f) for x in block) for block in (then, orelse))
+            return replace(s, cond=f(c), then=next(both), orelse=next(both))
     return s
 
 
-def substitute_block(block: tuple[Stmt, ...], values: dict[str, Expr]) -> tuple[Stmt, ...]:
+def substitute_block(block: tuple[S, ...], values: dict[str, Expr]) -> tuple[S, ...]:
     """A block with variables replaced by name."""
 
     def f(e: Expr) -> Expr:

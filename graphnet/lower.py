@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from codegen.compute import Axis, Computation, Reduce, Reduction, axis
 from codegen.dtypes import FROM_NUMPY
 from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift
-from codegen.loops import Store
+from codegen.loops import If, Let, Store
 from codegen.program import Program, Step
 
 from .module import Group, Module
@@ -94,9 +94,10 @@ class _Lowering:
         logical = [axis(x, e) for x, e in zip(names, shape, strict=True)]
         order = self.m.layouts.get(first, tuple(range(len(shape))))
         axes = tuple(logical[a] for a in order) or (axis("i", 1),)
+        if first.op.kind == "transform":
+            return self.finish(*self.tile(first))
         reductions: list[Reduction] = []
         lets: list[tuple[Var, Expr]] = []
-        stores: list[Store] = []
         for n in self.group.nodes:
             var = self.inside[n]
             body = self.body(n, self.index)
@@ -106,13 +107,45 @@ class _Lowering:
                 lets.append((var, cast(result, var.dtype)))
             else:
                 lets.append((var, body))
-        for n in self.group.stored:
-            stores.append(Store(self.buffer(n), self.place(n, self.index), self.inside[n]))
+        return self.finish(axes, tuple(reductions), tuple(lets), self.stores())
+
+    def stores(self) -> tuple[Store, ...]:
+        """The stored nodes' values at the current index."""
+        return tuple(Store(self.buffer(n), self.place(n, self.index), self.inside[n]) for n in self.group.stored)
+
+    def tile(
+        self, first: Node
+    ) -> tuple[tuple[Axis, ...], tuple[Reduction, ...], tuple[tuple[Var, Expr], ...], tuple[Store | If, ...]]:
+        """A transform's tile of points, each followed by the group's other nodes at its index."""
+        tile = first.op.tile(*(_Argument(self, i) for i in first.inputs))
+        lets = list(tile.lets)
+        stores: list[Store | If] = []
+        for number, point in enumerate(tile.points):
+            self.index = point.index
+            self.inside = {n: Var(f"{v.name.split('_')[0]}_{number}", v.dtype) for n, v in self.inside.items()}
+            here = []
+            for n, var in self.inside.items():
+                value = point.value if n is first else self.body(n, point.index)
+                assert isinstance(value, Expr), f"{n!r} folds, after a transform"
+                here.append((var, value))
+            if point.valid is None:
+                lets += here
+                stores += self.stores()
+            else:
+                stores.append(If(point.valid, (*(Let(v, e) for v, e in here), *self.stores())))
+        return tile.axes, (), tuple(lets), tuple(stores)
+
+    def finish(
+        self,
+        axes: tuple[Axis, ...],
+        reductions: tuple[Reduction, ...],
+        lets: tuple[tuple[Var, Expr], ...],
+        stores: tuple[Store | If, ...],
+    ) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
+        """The computation, the slots of its buffers, and which of those it reads and writes."""
         slots = tuple(slot for slot, _ in self.buffers)
         written = frozenset(self.plan.slot[n] for n in self.group.stored)
-        computation = Computation(
-            self.name, axes, tuple(reductions), tuple(lets), tuple(stores), tuple(self.buffers.values())
-        )
+        computation = Computation(self.name, axes, reductions, lets, stores, tuple(self.buffers.values()))
         return computation, slots, frozenset(slots) - (written - self._also_read(written)), written
 
     def _also_read(self, written: frozenset[int]) -> frozenset[int]:

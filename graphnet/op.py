@@ -3,6 +3,7 @@
     infer      types of the inputs -> type of the output; raises ShapeError or DTypeError
     evaluate   NumPy reference, independent of `body`: the op's meaning
     body       the value at one index of the output, in index notation: what is lowered and fused
+    tile       instead of `body`, for transforms: many elements of the output at once
     graph      instead of `body`, for composite ops: the op as a graph of others
     gradient   cotangents of the inputs, as graph nodes
     samples    inputs that drive the generated tests and docs
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from codegen.compute import Reduce
-from codegen.expr import Expr
+from codegen.compute import Axis, Reduce
+from codegen.expr import Expr, Var
 
 from .errors import GradientError
 from .types import Type
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
 #   reduce       folds axes away
 #   contract     sum of products of two inputs: matmul, convolution and its gradients
 #   window       folds or spreads small windows: pooling and its gradients
+#   transform    tiles of the input to tiles of the output, by `tile`
 #   random       a function of key and index
 #   composite    defined by `graph`
-KINDS = ("leaf", "elementwise", "move", "reduce", "contract", "window", "random", "composite")
+KINDS = ("leaf", "elementwise", "move", "reduce", "contract", "window", "transform", "random", "composite")
 
 OPS: dict[str, type[Op]] = {}
 
@@ -73,6 +75,25 @@ class Sample:
         return tuple(float_dtype if d == "float" else d for d in given)
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One element that a tile computes: its index, its value, and when it exists (always, if None)."""
+
+    index: tuple[Expr, ...]
+    value: Expr
+    valid: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Many elements of the output at once, for ops whose elements share intermediate values (`lets`):
+    what is computed at each point of `axes`, which are in the order of memory."""
+
+    axes: tuple[Axis, ...]
+    lets: tuple[tuple[Var, Expr], ...]
+    points: tuple[Point, ...]
+
+
 @dataclass(frozen=True)
 class Op:
     """Base of all ops. See the module's docstring for the contract."""
@@ -96,6 +117,9 @@ class Op:
 
     def body(self, index: tuple[Expr, ...], *inputs: Operand) -> Expr | Reduce:
         raise NotImplementedError(f"op {self.name} has no body")
+
+    def tile(self, *inputs: Operand) -> Tile:
+        raise NotImplementedError(f"op {self.name} has no tile")
 
     def graph(self, *inputs: Node) -> Node:
         raise NotImplementedError(f"op {self.name} has no graph")

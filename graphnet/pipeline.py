@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .errors import GraphnetError
 from .module import Module
+from .passes.choose_conv import choose_conv
 from .passes.expand import expand
 from .passes.fuse import fuse
 from .passes.layout import layout
@@ -27,6 +28,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("expand", expand),  # composite ops become the ops they are made of
     ("simplify", simplify),  # constants, algebra
     ("specialise", specialise),  # named sizes become numbers
+    ("choose_conv", choose_conv),  # Winograd or direct sums, for each convolution
     ("layout", layout),  # the order of axes in memory, and explicit conversions
     ("fuse", fuse),  # which nodes share a kernel
     ("memory", memory),  # a place for every stored value

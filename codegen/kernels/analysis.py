@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..compute import Axis, Computation, Reduce, Reduction
 from ..expr import Binary, Buffer, Const, Expr, Load, Var, const
-from ..loops import Store
+from ..loops import Store, substitute_block
 from ..traverse import substitute, transform, variables, walk
 
 Strides = dict[str, int]
@@ -77,8 +77,8 @@ def _map_computation(c: Computation, f: dict[str, Expr], axes: tuple[Axis, ...])
         )
         for r in c.reductions
     )
-    stores = tuple(replace(s, index=tuple(on(i) for i in s.index), value=on(s.value)) for s in c.stores)
-    return replace(c, axes=axes, reductions=reductions, lets=tuple((v, on(e)) for v, e in c.lets), stores=stores)
+    lets = tuple((v, on(e)) for v, e in c.lets)
+    return Computation(c.name, axes, reductions, lets, substitute_block(c.stores, f), c.params)
 
 
 def drop_unit_axes(c: Computation) -> Computation:
@@ -106,11 +106,11 @@ def collapse(c: Computation) -> Computation:
     Axes a, b are one where every stride of a is b's extent times that of b, and neither is used but in
     accesses. The buffers involved are seen as one-dimensional."""
     names = [a.name for a in c.axes]
-    if c.reductions or len(names) < 2:
+    if c.reductions or len(names) < 2 or not all(isinstance(s, Store) for s in c.stores):
         return c
-    exprs = [e for _, e in c.lets] + [s.value for s in c.stores]
+    exprs = c.point_expressions()
     accesses = [(x.buffer, x.index) for e in exprs for x in walk(e) if isinstance(x, Load)]
-    accesses += [(s.buffer, s.index) for s in c.stores]
+    accesses += [(s.buffer, s.index) for s in c.all_stores()]
     strides = [access_strides(b, i, frozenset(names)) for b, i in accesses]
     outside = set()
     for e in exprs:  # variables used as values, conditions and the like, not as indices
@@ -151,6 +151,6 @@ def collapse(c: Computation) -> Computation:
         c,
         axes=(*c.axes[: -len(run)], flat),
         lets=tuple((v, on(e)) for v, e in c.lets),
-        stores=tuple(on_store(s) for s in c.stores),
+        stores=tuple(on_store(s) for s in c.all_stores()),
         params=tuple(Buffer(b.name, b.dtype, (b.size,), b.space) for b in c.params),
     )

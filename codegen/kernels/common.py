@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..compute import Axis, Computation
 from ..dtypes import DTYPES
 from ..expr import Expr, Load, Var, lift
-from ..loops import For, Let, Stmt, Store, loop
+from ..loops import For, Let, Stmt, loop, substitute_block
 from ..traverse import substitute, walk
 
 ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
@@ -16,9 +16,9 @@ ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into t
 
 def widest_dtype(c: Computation) -> str:
     """The widest dtype that flows through vectors; it decides the number of lanes."""
-    exprs = [r.reduce.value for r in c.reductions] + [e for _, e in c.lets] + [s.value for s in c.stores]
+    exprs = [r.reduce.value for r in c.reductions] + c.point_expressions()
     # Indices are i64 but live in scalar registers: only loaded and computed values count.
-    found = {x.dtype for e in exprs for x in walk(e) if isinstance(x, Load)} | {s.buffer.dtype for s in c.stores}
+    found = {x.dtype for e in exprs for x in walk(e) if isinstance(x, Load)} | {s.buffer.dtype for s in c.all_stores()}
     return max(found or {"f32"}, key=lambda d: DTYPES[d].bytes)
 
 
@@ -69,10 +69,7 @@ def cut(extent: int, tile: int) -> list[Segment]:
 def epilogue(c: Computation, values: dict[str, Expr]) -> tuple[Stmt, ...]:
     """The computation's lets and stores with variables replaced."""
     lets: list[Stmt] = [Let(v, substitute(e, values)) for v, e in c.lets]
-    stores = [
-        Store(s.buffer, tuple(substitute(i, values) for i in s.index), substitute(s.value, values)) for s in c.stores
-    ]
-    return (*lets, *stores)
+    return (*lets, *substitute_block(c.stores, values))
 
 
 def round_up(n: int, k: int) -> int:

@@ -144,7 +144,7 @@ def tiled(c: Computation, x: Contraction, t: Tile) -> Kernel:
     a = Operand(x.a, x.m, x.k, first_m, a_tile, t.m, _contiguous(x.a, x.m, x.k))
     b = Operand(x.b, x.n, x.k, first_n, b_tile, t.n, _contiguous(x.b, x.n, x.k))
     # Neighbouring threads write neighbouring elements of the output, whichever of M and N those are.
-    along_m = any(_ends_with(s.index, x.m) for s in c.stores)
+    along_m = any(_ends_with(s.index, x.m) for s in c.all_stores())
     low, high = thread % SIDE, thread // SIDE
     multiply = (
         _each(i, rows, store(a_row, (i,), a_tile[kk, at_m + i])),

@@ -49,7 +49,7 @@ def crossed_axis(c: Computation) -> Axis | None:
     """The axis along which some load has unit stride while it strides along the last axis."""
     *outer, last = c.axes
     names = frozenset(a.name for a in c.axes)
-    for e in (*(e for _, e in c.lets), *(s.value for s in c.stores)):
+    for e in c.point_expressions():
         for strides in load_strides(e, names):
             if strides is not None and strides.get(last.name, 0) not in (0, 1):
                 for a in outer:

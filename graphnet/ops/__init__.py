@@ -20,6 +20,7 @@ from . import (
     reduce,
     relayout,
     softmax,
+    transform,
 )
 
 operators.install()
@@ -44,4 +45,5 @@ __all__ = [
     "reduce",
     "relayout",
     "softmax",
+    "transform",
 ]

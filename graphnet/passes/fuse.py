@@ -76,7 +76,7 @@ class _Fuser:
         """Nodes that must be in memory because a product or window reads them again and again."""
         found: set[Node] = set()
         for n in self.order:
-            if n.op.kind in ("contract", "window"):
+            if n.op.kind in ("contract", "window", "transform"):
                 for i in n.inputs:
                     while isinstance(i.op, VIEWS) or self.is_view(i):
                         i = i.inputs[0]

@@ -121,7 +121,7 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]]) -> Module:
 
     def visit(n: Node, inputs: tuple[Node, ...]) -> Node:
         args = list(inputs)
-        if n.op.kind in ("contract", "window") and n in layouts:
+        if n.op.kind in ("contract", "window", "transform") and n in layouts:
             # activations in, activations out: both with the batch innermost
             for k, (old, arg) in enumerate(zip(n.inputs, inputs, strict=True)):
                 axis = m.batch_axes.get(old)

@@ -48,17 +48,34 @@ def run(nodes: Sequence[Node], feeds: Mapping[Node, np.ndarray], target: str) ->
 def _value(n: Node, inputs: list[np.ndarray]) -> np.ndarray:
     if n.op.kind == "leaf":
         return n.op.evaluate()
-    if type(n.op).body is Op.body:
+    if n.op.kind == "composite":
         return run([n.op.graph(*n.inputs)], dict(zip(n.inputs, inputs, strict=True)), "body")[0]
     shape = tuple(int(e) for e in n.shape)
     index = tuple(Var(f"i{a}") for a in range(len(shape)))
     buffers = [Buffer(f"x{k}", FROM_NUMPY[x.dtype.name], x.shape) for k, x in enumerate(inputs)]
-    body = n.op.body(index, *(_BufferOperand(b) for b in buffers))
+    operands = [_BufferOperand(b) for b in buffers]
+    if type(n.op).tile is not Op.tile:
+        return _tiled(n, operands, {b.name: x for b, x in zip(buffers, inputs, strict=True)})
+    body = n.op.body(index, *operands)
     arrays = {b.name: x for b, x in zip(buffers, inputs, strict=True)}
     out = np.zeros(shape, dtype=n.dtype)
     for point in itertools.product(*map(range, shape)):
         env = {v.name: i for v, i in zip(index, point, strict=True)}
         out[point] = reduce(body, env, arrays) if isinstance(body, Reduce) else Point(env, arrays).value(body)
+    return out
+
+
+def _tiled(n: Node, operands: Sequence[Operand], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """An op that makes its elements a tile at a time."""
+    tile = n.op.tile(*operands)
+    out = np.full(tuple(int(e) for e in n.shape), np.nan, dtype=n.dtype)
+    for point in itertools.product(*(range(a.extent) for a in tile.axes)):
+        at = Point({a.name: i for a, i in zip(tile.axes, point, strict=True)}, arrays)
+        for v, e in tile.lets:
+            at.env = {**at.env, v.name: at.value(e)}
+        for p in tile.points:
+            if p.valid is None or at.value(p.valid):
+                out[tuple(at.value(i) for i in p.index)] = at.value(p.value)
     return out
 
 

@@ -1,0 +1,190 @@
+"""The three transforms of Winograd's convolution, each a tile at a time. See `graphnet.winograd`.
+
+    x (N,C,H,W)   -> (A, Th, Tw, C, N)     H = Th*m + r - 1: tiles of alpha x alpha that overlap by r - 1
+    w (K,C,r,r)   -> (A, 1, 1, K, C)       A = alpha * alpha frequencies
+    s (A,Th,Tw,K,N) -> (N,K,P,Q)           P <= Th*m: tiles of m x m, the last of a row cut where P ends
+
+Between them stands one matrix product: (A,1,1,K,C) @ (A,Th,Tw,C,N) -> (A,Th,Tw,K,N). Only the pass that
+chooses convolution algorithms makes these ops, after differentiation, so they have no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from codegen.compute import Axis, axis
+from codegen.expr import Const, Expr, Var
+
+from ..errors import ShapeError
+from ..op import Op, Operand, Point, Sample, Tile
+from ..types import Type, concrete
+from ..winograd import Matrix, combine, transforms
+
+
+class _Lets:
+    """Names for intermediate values."""
+
+    def __init__(self) -> None:
+        self.lets: list[tuple[Var, Expr]] = []
+
+    def __call__(self, e: Expr) -> Expr:
+        if isinstance(e, (Var, Const)):
+            return e
+        var = Var(f"u{len(self.lets)}", e.dtype)
+        self.lets.append((var, e))
+        return var
+
+
+def _both_ways(matrix: Matrix, tile: list[list[Expr]], name: _Lets) -> list[list[Expr]]:
+    """matrix @ tile @ matrix^T."""
+    columns = [combine(matrix, list(column), name) for column in zip(*tile, strict=True)]
+    return [combine(matrix, list(row), name) for row in zip(*columns, strict=True)]
+
+
+def _array(matrix: Matrix) -> np.ndarray:
+    return np.array([[float(c) for c in row] for row in matrix])
+
+
+@dataclass(frozen=True)
+class Transform(Op):
+    """Base: m outputs of r taps in each direction."""
+
+    kind = "transform"
+    m: int
+    r: int
+
+    def __post_init__(self) -> None:
+        try:
+            transforms(self.m, self.r)
+        except ValueError as e:
+            raise ShapeError(f"{self.name}: {e}") from None
+
+    @property
+    def alpha(self) -> int:
+        return self.m + self.r - 1
+
+    def _extents(self, t: Type, rank: int) -> tuple[int, ...]:
+        if t.rank != rank or not t.is_float:
+            raise ShapeError(f"expected floats of rank {rank}, not {t}")
+        return concrete(t.shape)
+
+    def _tiles(self, extent: int) -> int:
+        count, rest = divmod(extent - self.r + 1, self.m)
+        if rest or count < 1:
+            raise ShapeError(f"{extent} is not a whole number of tiles of {self.m} plus {self.r - 1}")
+        return count
+
+
+@dataclass(frozen=True)
+class WinogradInput(Transform):
+    """v[f, th, tw, c, n] = (B^T d B)[f] of the tile d of x[n, c] at (th*m, tw*m)."""
+
+    name = "winograd_input"
+
+    def infer(self, x: Type) -> Type:
+        n, c, h, w = self._extents(x, 4)
+        return x.with_shape((self.alpha**2, self._tiles(h), self._tiles(w), c, n))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        bt, a, m = _array(transforms(self.m, self.r).input), self.alpha, self.m
+        d = np.lib.stride_tricks.sliding_window_view(x, (a, a), axis=(2, 3))[:, :, ::m, ::m]
+        v = np.einsum("ai,bj,nctsij->abtscn", bt, bt, d, optimize=True)
+        return v.reshape(a * a, *v.shape[2:]).astype(x.dtype)
+
+    def tile(self, x: Operand) -> Tile:
+        n, c, h, w = x.shape
+        axes = (axis("th", self._tiles(h)), axis("tw", self._tiles(w)), axis("c", c), axis("n", n))
+        th, tw, ci, ni = (a.var for a in axes)
+        name, a = _Lets(), self.alpha
+        d = [[name(x(ni, ci, th * self.m + i, tw * self.m + j)) for j in range(a)] for i in range(a)]
+        v = _both_ways(transforms(self.m, self.r).input, d, name)
+        points = [Point((Const(i * a + j, "i64"), th, tw, ci, ni), v[i][j]) for i in range(a) for j in range(a)]
+        return Tile(axes, tuple(name.lets), tuple(points))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(2, 3), ((2, 3, 6, 4),), differentiable=False)
+        yield Sample(cls(4, 3), ((3, 2, 10, 6),), differentiable=False)
+
+
+@dataclass(frozen=True)
+class WinogradWeight(Transform):
+    """u[f, 0, 0, k, c] = (G w[k, c] G^T)[f]."""
+
+    name = "winograd_weight"
+
+    def infer(self, w: Type) -> Type:
+        k, c, *window = self._extents(w, 4)
+        if window != [self.r, self.r]:
+            raise ShapeError(f"F({self.m}, {self.r}) transforms kernels of {self.r}x{self.r}, not {w}")
+        return w.with_shape((self.alpha**2, 1, 1, k, c))
+
+    def evaluate(self, w: np.ndarray) -> np.ndarray:
+        g = _array(transforms(self.m, self.r).weight)
+        u = np.einsum("ai,bj,kcij->abkc", g, g, w, optimize=True)
+        return u.reshape(self.alpha**2, 1, 1, *u.shape[2:]).astype(w.dtype)
+
+    def tile(self, w: Operand) -> Tile:
+        axes = (axis("k", w.shape[0]), axis("c", w.shape[1]))
+        k, c = (a.var for a in axes)
+        name, a, zero = _Lets(), self.alpha, Const(0, "i64")
+        taps = [[name(w(k, c, Const(i, "i64"), Const(j, "i64"))) for j in range(self.r)] for i in range(self.r)]
+        u = _both_ways(transforms(self.m, self.r).weight, taps, name)
+        points = [Point((Const(i * a + j, "i64"), zero, zero, k, c), u[i][j]) for i in range(a) for j in range(a)]
+        return Tile(axes, tuple(name.lets), tuple(points))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(2, 3), ((2, 3, 3, 3),), differentiable=False)
+        yield Sample(cls(4, 5), ((3, 2, 5, 5),), differentiable=False)
+
+
+@dataclass(frozen=True)
+class WinogradOutput(Transform):
+    """y[n, k, th*m + i, tw*m + j] = (A^T s[:, th, tw, k, n] A)[i, j], for the points inside `size`."""
+
+    name = "winograd_output"
+    index_names = "nkpq"
+    size: tuple[int, int] = (1, 1)
+
+    def infer(self, s: Type) -> Type:
+        f, th, tw, k, n = self._extents(s, 5)
+        if f != self.alpha**2 or any(-(-e // self.m) != t for e, t in zip(self.size, (th, tw), strict=True)):
+            raise ShapeError(f"{s} is not {self.alpha}x{self.alpha} frequencies of tiles that cover {self.size}")
+        return s.with_shape((n, k, *self.size))
+
+    def evaluate(self, s: np.ndarray) -> np.ndarray:
+        at, a = _array(transforms(self.m, self.r).output), self.alpha
+        y = np.einsum("ia,jb,abtskn->nktisj", at, at, s.reshape(a, a, *s.shape[1:]), optimize=True)
+        n, k, th, m, tw, _ = y.shape
+        return y.reshape(n, k, th * m, tw * m)[:, :, : self.size[0], : self.size[1]].astype(s.dtype)
+
+    def tile(self, s: Operand) -> Tile:
+        _, tiles_h, tiles_w, k, n = s.shape
+        axes: tuple[Axis, ...] = (axis("th", tiles_h), axis("tw", tiles_w), axis("k", k), axis("n", n))
+        th, tw, ki, ni = (a.var for a in axes)
+        name, a = _Lets(), self.alpha
+        f = [[name(s(Const(i * a + j, "i64"), th, tw, ki, ni)) for j in range(a)] for i in range(a)]
+        y = _both_ways(transforms(self.m, self.r).output, f, name)
+        points = []
+        for i in range(self.m):
+            for j in range(self.m):
+                p, q = th * self.m + i, tw * self.m + j
+                conditions = [
+                    x < e
+                    for x, e, t in ((p, self.size[0], tiles_h), (q, self.size[1], tiles_w))
+                    if t * self.m > e  # the last tile is cut
+                ]
+                valid = None
+                for condition in conditions:
+                    valid = condition if valid is None else valid & condition
+                points.append(Point((ni, ki, p, q), y[i][j], valid))
+        return Tile(axes, tuple(name.lets), tuple(points))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(2, 3, (4, 3)), ((16, 2, 2, 3, 2),), differentiable=False)
+        yield Sample(cls(4, 3, (8, 5)), ((36, 2, 2, 2, 3),), differentiable=False)

@@ -1,0 +1,118 @@
+"""Winograd's convolution: exact in rationals, close in floats, chosen where it pays, the same on every path."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import graphnet as gn
+from graphnet.node import apply
+from graphnet.ops.conv import Conv2dInputGrad
+from graphnet.winograd import transforms
+
+
+def times(matrix, vector):
+    return [sum(c * x for c, x in zip(row, vector, strict=True)) for row in matrix]
+
+
+@pytest.mark.parametrize(("m", "r"), [(2, 3), (4, 3), (6, 3), (2, 5), (4, 5), (3, 2), (1, 1)])
+def test_the_matrices_filter_exactly(m, r):
+    """In rational arithmetic F(m, r) is the sliding sum itself, not an approximation."""
+    t = transforms(m, r)
+    g = [Fraction(3 * k - 4, k + 2) for k in range(r)]
+    d = [Fraction(k * k - 5, 2 * k + 1) for k in range(m + r - 1)]
+    y = times(t.output, [a * b for a, b in zip(times(t.weight, g), times(t.input, d), strict=True)])
+    assert y == [sum(g[k] * d[i + k] for k in range(r)) for i in range(m)]
+
+
+def test_too_large_a_tile_is_refused():
+    with pytest.raises(ValueError, match=r"F\(7, 3\) needs 8 points; there are 7"):
+        transforms(7, 3)
+
+
+def convolution(n, c, k, size, r, padding, dtype="float32"):
+    x = gn.input("x", ("N", c, *size), dtype)
+    w = gn.parameter("w", (k, c, r, r), init=gn.init.he_normal(), dtype=dtype)
+    b = gn.parameter("b", (k,), init=gn.init.normal(1.0), dtype=dtype)
+    y = gn.relu(gn.conv2d(x, w, padding=padding) + b[:, None, None])
+    a = np.random.default_rng(0).standard_normal((n, c, *size)).astype(dtype)
+    return x, w, b, y, a
+
+
+def algorithms(f):
+    """What was chosen for each convolution."""
+    decisions = f.specializations[0].module.decisions
+    return [d.choice for d in decisions if d.pass_name == "choose_conv"]
+
+
+CASES = [
+    (16, 16, 24, (12, 12), 3, "same"),
+    (8, 64, 48, (9, 14), 3, "valid"),  # ragged: 7 x 12 outputs
+    (17, 48, 40, (11, 8), 3, ((1, 0), (2, 1))),
+    (16, 16, 16, (13, 16), 5, "same"),
+]
+
+
+@pytest.mark.parametrize("target", ["cpu", "cpu:simd128"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_are_within_the_stated_error(case, target):
+    """1e-4 of the result's scale against float64 is the promise; F(4,3) and F(4,5) keep 3e-5 here."""
+    x, w, b, y, a = convolution(*case)
+    f = gn.compile(y, [x], target=target, threads=2)
+    got = f(a)
+    assert algorithms(f) == ["Winograd"]
+    wide = convolution(*case, dtype="float64")[3]
+    want = gn.evaluate(wide, {"x": a}, {"w": f.state["w"], "b": f.state["b"]})[0]
+    assert np.abs(got - want).max() <= 3e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_both_gradients_agree_with_the_references(case):
+    x, w, b, y, a = convolution(*case, dtype="float64")
+    results = [gn.mean(y * y), *gn.gradient(gn.mean(y * y), [w, b, x])]
+    f = gn.compile(results, [x], threads=2)
+    got = f(a)
+    assert algorithms(f) == ["Winograd", "Winograd"]  # forward, and the gradient of x
+    want = gn.evaluate(results, {x: a}, {"w": f.state["w"], "b": f.state["b"]})
+    for g, expected in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
+
+
+def test_an_input_gradient_alone():
+    w = gn.parameter("w", (48, 56, 3, 3), dtype="float64")
+    dy = gn.input("dy", ("N", 48, 10, 9), "float64")
+    dx = apply(Conv2dInputGrad(padding=((1, 1), (0, 2)), size=(10, 9)), w, dy)
+    a = np.random.default_rng(0).standard_normal((8, 48, 10, 9))
+    f = gn.compile(dx, [dy])
+    got = f(a)
+    assert algorithms(f) == ["Winograd"]
+    want = gn.evaluate(dx, {dy: a}, {"w": f.state["w"]})[0]
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * np.abs(want).max())
+
+
+@pytest.mark.parametrize(
+    ("case", "settings", "why"),
+    [
+        ((16, 3, 16, (12, 12), 3, "same"), {}, "too few channels"),
+        ((2, 16, 16, (12, 12), 3, "same"), {}, "too few channels or images"),
+        ((16, 16, 16, (12, 12), 7, "same"), {}, "only 3x3 and 5x5"),
+        ((16, 16, 16, (12, 12), 3, "same"), {"stride": 2}, "stride 1"),
+        ((16, 16, 16, (12, 12), 3, "same"), {"dilation": 2}, "only 3x3 and 5x5 kernels of stride 1"),
+    ],
+)
+def test_direct_sums_where_it_does_not_pay_and_the_record_says_why(case, settings, why):
+    n, c, k, size, r, padding = case
+    x = gn.input("x", ("N", c, *size))
+    w = gn.parameter("w", (k, c, r, r))
+    f = gn.compile(gn.conv2d(x, w, padding=padding, **settings), [x])
+    f.specialise({"N": n})
+    decisions = [d for d in f.specializations[0].module.decisions if d.pass_name == "choose_conv"]
+    assert [d.choice for d in decisions] == ["direct"] and why in decisions[0].reason
+
+
+def test_the_same_bits_on_any_number_of_threads():
+    x, w, b, y, a = convolution(*CASES[1])
+    state = gn.State(0)
+    results = [gn.compile(y, [x], threads=t, state=state)(a) for t in (1, 2, 3)]
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
