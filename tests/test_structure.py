@@ -27,10 +27,10 @@ CODEGEN = (
 GRAPHNET = (
     ("errors", "files"),
     ("site", "types", "data"),
-    ("init",),
+    ("init", "winograd"),
     ("op",),
     ("node",),
-    ("text", "verify", "evaluate", "module", "pattern"),
+    ("text", "verify", "evaluate", "export", "module", "pattern"),
     ("rewrite",),
     ("ops.*",),
     ("gradient", "optim", "state", "signature"),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..compute import Axis, Computation
 from ..dtypes import DTYPES
 from ..expr import Expr, Load, Var, lift
 from ..loops import For, Let, Stmt, loop, substitute_block
 from ..traverse import substitute, walk
+
+T = TypeVar("T")
 
 ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
 
@@ -48,6 +51,12 @@ def nest(axes: Iterable[tuple[Var, int]], body: tuple[Stmt, ...]) -> For:
     for var, extent in reversed(axes[split:]):
         body = (loop("serial", var, 0, extent, *body),)
     return parallel_over(axes[:split], body)
+
+
+def rows_first(axes: list[T]) -> list[T]:
+    """Channels, rows, columns as rows, channels, columns: images are divided among threads by rows, as
+    convolutions divide them, so that a thread reads from its own cache what it wrote."""
+    return [axes[1], axes[0], *axes[2:]] if len(axes) >= 3 else axes
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,8 +171,8 @@ def _outer_tile(
     outside = [(a.var, a.extent) for a in c.axes[:-1] if a is not row and a is not side]
     if side is not None:
         outside.append((tile_side, side_seg.count))
-    if row:
-        outside.insert(0, (tile_row, row_seg.count))
+    if row:  # outside the innermost axis, along which the rows' scalars are used again from the cache
+        outside.insert(max(len(outside) - 1, 0), (tile_row, row_seg.count))
     return nest([*outside, (block, seg.count)], body)
 
 

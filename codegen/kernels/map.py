@@ -17,7 +17,7 @@ from ..expr import Expr, Var
 from ..loops import If, Kernel, Stmt, loop
 from ..machine import Machine
 from .analysis import collapse, drop_unit_axes, load_strides
-from .common import cut, epilogue, nest, round_up, widest_dtype
+from .common import cut, epilogue, nest, round_up, rows_first, widest_dtype
 
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
 
@@ -40,7 +40,7 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         inner = epilogue(c, {last.name: point})
         if lanes != seg.tile:
             inner = (If(point < last.extent, inner),)
-        statements.append(nest([*outside, (j, seg.count), *within], (loop("vector", v, 0, lanes, *inner),)))
+        statements.append(nest([*rows_first(outside), (j, seg.count), *within], (loop("vector", v, 0, lanes, *inner),)))
     shape = "x".join(str(a.extent) for a in c.axes)
     return Kernel(c.name, c.params, tuple(statements)), f"map over {shape}, {block} lanes a step"
 

@@ -27,7 +27,7 @@ from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, variables
 from .analysis import drop_unit_axes, unit_stride
-from .common import cut, epilogue, loop_axes, nest, round_up, widest_dtype
+from .common import cut, epilogue, loop_axes, nest, round_up, rows_first, widest_dtype
 
 MAX_VECTORS = 4
 UNROLL_AT_MOST = 16  # iterations of short reductions, such as pooling windows, that are unrolled
@@ -190,7 +190,7 @@ def _across(c: Computation, width: int, vectors: int) -> tuple[Kernel, str]:
             *loop_axes(axes, at, kind, inner),
             loop("vector", v, 0, lanes, *after),
         )
-        statements.append(nest([*outside, (j, seg.count)], body))
+        statements.append(nest([*rows_first(outside), (j, seg.count)], body))
     return Kernel(c.name, c.params, tuple(statements)), f"reduction across {block} lanes of outputs"
 
 

@@ -8,6 +8,7 @@ import pytest
 import graphnet as gn
 from graphnet.node import apply
 from graphnet.ops.conv import Conv2dInputGrad
+from graphnet.passes import choose_conv
 from graphnet.winograd import transforms
 
 
@@ -28,6 +29,13 @@ def test_the_matrices_filter_exactly(m, r):
 def test_too_large_a_tile_is_refused():
     with pytest.raises(ValueError, match=r"F\(7, 3\) needs 8 points; there are 7"):
         transforms(7, 3)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Winograd wherever it is possible, even where it does not pay: small cases test the same code."""
+    monkeypatch.setattr(choose_conv, "BYTE", 0.0)
+    monkeypatch.setenv("GRAPHNET_CACHE", "off")  # entries are named by source, not by patches
 
 
 def convolution(n, c, k, size, r, padding, dtype="float32"):
@@ -55,9 +63,9 @@ CASES = [
 
 @pytest.mark.parametrize("target", ["cpu", "cpu:simd128"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_values_are_within_the_stated_error(case, target):
+def test_values_are_within_the_stated_error(case, target, eager):
     """1e-4 of the result's scale against float64 is the promise; F(4,3) and F(4,5) keep 3e-5 here."""
-    x, w, b, y, a = convolution(*case)
+    x, _, _, y, a = convolution(*case)
     f = gn.compile(y, [x], target=target, threads=2)
     got = f(a)
     assert algorithms(f) == ["Winograd"]
@@ -67,7 +75,7 @@ def test_values_are_within_the_stated_error(case, target):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_both_gradients_agree_with_the_references(case):
+def test_both_gradients_agree_with_the_references(case, eager):
     x, w, b, y, a = convolution(*case, dtype="float64")
     results = [gn.mean(y * y), *gn.gradient(gn.mean(y * y), [w, b, x])]
     f = gn.compile(results, [x], threads=2)
@@ -78,7 +86,7 @@ def test_both_gradients_agree_with_the_references(case):
         np.testing.assert_allclose(g, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
-def test_an_input_gradient_alone():
+def test_an_input_gradient_alone(eager):
     w = gn.parameter("w", (48, 56, 3, 3), dtype="float64")
     dy = gn.input("dy", ("N", 48, 10, 9), "float64")
     dx = apply(Conv2dInputGrad(padding=((1, 1), (0, 2)), size=(10, 9)), w, dy)
@@ -90,11 +98,21 @@ def test_an_input_gradient_alone():
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * np.abs(want).max())
 
 
+def test_a_layer_of_a_real_network_takes_it():
+    x, _, _, y, _ = convolution(1, 64, 64, (28, 28), 3, "same")
+    f = gn.compile(y, [x])
+    f.specialise({"N": 16})
+    assert algorithms(f) == ["Winograd"]
+    ops = [tuple(n.op.name for n in g.nodes) for g in f.specializations[0].module.groups]
+    assert ("winograd_output", "add", "relu") in ops  # the epilogue of the user's line
+
+
 @pytest.mark.parametrize(
     ("case", "settings", "why"),
     [
         ((16, 3, 16, (12, 12), 3, "same"), {}, "too few channels"),
         ((2, 16, 16, (12, 12), 3, "same"), {}, "too few channels or images"),
+        ((16, 16, 16, (12, 12), 3, "same"), {}, "modelled"),
         ((16, 16, 16, (12, 12), 7, "same"), {}, "only 3x3 and 5x5"),
         ((16, 16, 16, (12, 12), 3, "same"), {"stride": 2}, "stride 1"),
         ((16, 16, 16, (12, 12), 3, "same"), {"dilation": 2}, "only 3x3 and 5x5 kernels of stride 1"),
@@ -110,8 +128,8 @@ def test_direct_sums_where_it_does_not_pay_and_the_record_says_why(case, setting
     assert [d.choice for d in decisions] == ["direct"] and why in decisions[0].reason
 
 
-def test_the_same_bits_on_any_number_of_threads():
-    x, w, b, y, a = convolution(*CASES[1])
+def test_the_same_bits_on_any_number_of_threads(eager):
+    x, _, _, y, a = convolution(*CASES[1])
     state = gn.State(0)
     results = [gn.compile(y, [x], threads=t, state=state)(a) for t in (1, 2, 3)]
     np.testing.assert_array_equal(results[0], results[1])

@@ -1,0 +1,1 @@
+"""The passes, one file each: Module -> Module. `graphnet.pipeline` has their order."""
