@@ -101,31 +101,35 @@ def _flat_access(buffer: Buffer, index: tuple[Expr, ...], names: list[str], flat
 
 
 def collapse(c: Computation) -> Computation:
-    """A map over as few axes as possible: neighbours that every access walks as one become one.
+    """The computation over as few inner axes as possible: neighbours that every access walks as one become one.
 
     Axes a, b are one where every stride of a is b's extent times that of b, and neither is used but in
-    accesses. The buffers involved are seen as one-dimensional."""
+    accesses. The buffers involved are seen as one-dimensional. Vectors then fill up across rows: columns
+    of images and a batch of 8, say, for a convolution of stride 1."""
     names = [a.name for a in c.axes]
-    if c.reductions or len(names) < 2 or not all(isinstance(s, Store) for s in c.stores):
+    if len(names) < 2 or not all(isinstance(s, Store) for s in c.stores):
         return c
-    exprs = c.point_expressions()
+    values = [e for r in c.reductions for e in (r.reduce.value, r.reduce.where) if e is not None]
+    exprs = values + c.point_expressions()
     accesses = [(x.buffer, x.index) for e in exprs for x in walk(e) if isinstance(x, Load)]
     accesses += [(s.buffer, s.index) for s in c.all_stores()]
     strides = [access_strides(b, i, frozenset(names)) for b, i in accesses]
-    outside = set()
+    used = {n for r in c.reductions for a in r.reduce.axes for n in variables(a.lo) | variables(a.hi)}
     for e in exprs:  # variables used as values, conditions and the like, not as indices
-        outside |= variables(transform(e, lambda x: const(0, x.dtype) if isinstance(x, Load) else None))
-    if any(s is None for s in strides) or outside & set(names):
-        return c
+        used |= variables(transform(e, lambda x: const(0, x.dtype) if isinstance(x, Load) else None))
     run = [c.axes[-1]]
     for a in reversed(c.axes[:-1]):
         inner = run[0]
-        if all(s is not None and s.get(a.name, 0) == s.get(inner.name, 0) * inner.extent for s in strides):
-            run.insert(0, a)
-        else:
+        if {a.name, inner.name} & used or any(s is None for s in strides):
             break
-    if len(run) < 2:
-        return c
+        if any(s is None or s.get(a.name, 0) != s.get(inner.name, 0) * inner.extent for s in strides):
+            break
+        run.insert(0, a)
+    return c if len(run) < 2 else _merge(c, run)
+
+
+def _merge(c: Computation, run: list[Axis]) -> Computation:
+    """The last axes of a computation, `run`, as one."""
     extent = 1
     for a in run:
         extent *= a.extent
@@ -147,10 +151,15 @@ def collapse(c: Computation) -> Computation:
         assert access is not None
         return Store(access[0], (access[1],), on(s.value))
 
-    return replace(
-        c,
-        axes=(*c.axes[: -len(run)], flat),
-        lets=tuple((v, on(e)) for v, e in c.lets),
-        stores=tuple(on_store(s) for s in c.all_stores()),
-        params=tuple(Buffer(b.name, b.dtype, (b.size,), b.space) for b in c.params),
+    def on_reduction(r: Reduction) -> Reduction:
+        where = None if r.reduce.where is None else on(r.reduce.where)
+        return Reduction(r.var, Reduce(r.reduce.op, r.reduce.axes, on(r.reduce.value), where))
+
+    return Computation(
+        c.name,
+        (*c.axes[: -len(run)], flat),
+        tuple(on_reduction(r) for r in c.reductions),
+        tuple((v, on(e)) for v, e in c.lets),
+        tuple(on_store(s) for s in c.all_stores()),
+        tuple(Buffer(b.name, b.dtype, (b.size,), b.space) for b in c.params),
     )

@@ -31,13 +31,13 @@ from ..loops import Kernel
 from ..machine import Machine
 from ..traverse import variables
 from . import contract_dot, contract_outer
-from .analysis import drop_unit_axes, unit_stride
+from .analysis import collapse, drop_unit_axes, unit_stride
 from .product import products
 
 
 def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
     """Loops for a sum of products, and a sentence on how; None if neither form fits."""
-    c = drop_unit_axes(c)
+    c = collapse(drop_unit_axes(c))
     last = c.axes[-1]
     for p in products(c):
         guarded = p.reduce.where is not None and last.name in variables(p.reduce.where)

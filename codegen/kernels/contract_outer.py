@@ -47,7 +47,8 @@ def _time(t: Tile, rows: int, sides: int, columns: int, width: int) -> float:
 
 @cache
 def choose_tile(rows: int, sides: int, columns: int, width: int, registers: int) -> Tile:
-    """The cheapest tile for these extents that fits; the one with fewest loads among equals."""
+    """The cheapest tile for these extents that fits. Among equals, the one that reads fewest bytes for an FMA:
+    the wide operand is what streams through the caches."""
     best, best_cost = Tile(1, 1, 1), (float("inf"), 0.0)
     for vectors in range(1, min(MAX_VECTORS, -(-columns // width)) + 1):
         for side in range(1, min(MAX_SIDES, sides) + 1):
@@ -56,7 +57,7 @@ def choose_tile(rows: int, sides: int, columns: int, width: int, registers: int)
                 if not t.fits(registers):
                     break
                 wide = side * vectors
-                cost = (_time(t, rows, sides, columns, width), (row + wide) / (row * wide))
+                cost = (_time(t, rows, sides, columns, width), (row + width * wide) / (row * wide))
                 if cost < best_cost:
                     best, best_cost = t, cost
     return best

@@ -1,10 +1,11 @@
 """The three transforms of Winograd's convolution, each a tile at a time. See `graphnet.winograd`.
 
-    x (N,C,H,W)   -> (A, Th, Tw, C, N)     H = Th*m + r - 1: tiles of alpha x alpha that overlap by r - 1
-    w (K,C,r,r)   -> (A, 1, 1, K, C)       A = alpha * alpha frequencies
-    s (A,Th,Tw,K,N) -> (N,K,P,Q)           P <= Th*m: tiles of m x m, the last of a row cut where P ends
+    x (N,C,H,W)    -> (A, Th, C, Tw*N)     H = Th*m + r - 1: tiles of alpha x alpha that overlap by r - 1
+    w (K,C,r,r)    -> (A, 1, K, C)         A = alpha * alpha frequencies
+    s (A,Th,K,Tw*N) -> (N,K,P,Q)           P <= Th*m: tiles of m x m, the last of a row cut where P ends
 
-Between them stands one matrix product: (A,1,1,K,C) @ (A,Th,Tw,C,N) -> (A,Th,Tw,K,N). Only the pass that
+Between them stands one matrix product: (A,1,K,C) @ (A,Th,C,Tw*N) -> (A,Th,K,Tw*N). Its columns are all images'
+tiles of a row of tiles, so that a small batch fills vectors too. Only the pass that
 chooses convolution algorithms makes these ops, after differentiation, so they have no gradient.
 """
 
@@ -80,28 +81,29 @@ class Transform(Op):
 
 @dataclass(frozen=True)
 class WinogradInput(Transform):
-    """v[f, th, tw, c, n] = (B^T d B)[f] of the tile d of x[n, c] at (th*m, tw*m)."""
+    """v[f, th, c, tw*N + n] = (B^T d B)[f] of the tile d of x[n, c] at (th*m, tw*m)."""
 
     name = "winograd_input"
 
     def infer(self, x: Type) -> Type:
         n, c, h, w = self._extents(x, 4)
-        return x.with_shape((self.alpha**2, self._tiles(h), self._tiles(w), c, n))
+        return x.with_shape((self.alpha**2, self._tiles(h), c, self._tiles(w) * n))
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         bt, a, m = _array(transforms(self.m, self.r).input), self.alpha, self.m
         d = np.lib.stride_tricks.sliding_window_view(x, (a, a), axis=(2, 3))[:, :, ::m, ::m]
-        v = np.einsum("ai,bj,nctsij->abtscn", bt, bt, d, optimize=True)
-        return v.reshape(a * a, *v.shape[2:]).astype(x.dtype)
+        v = np.einsum("ai,bj,nctsij->abtcsn", bt, bt, d, optimize=True)
+        return v.reshape(a * a, *v.shape[2:4], -1).astype(x.dtype)
 
     def tile(self, x: Operand) -> Tile:
         n, c, h, w = x.shape
-        axes = (axis("th", self._tiles(h)), axis("tw", self._tiles(w)), axis("c", c), axis("n", n))
-        th, tw, ci, ni = (a.var for a in axes)
+        axes = (axis("th", self._tiles(h)), axis("c", c), axis("tw", self._tiles(w)), axis("n", n))
+        th, ci, tw, ni = (a.var for a in axes)
         name, a = _Lets(), self.alpha
         d = [[name(x(ni, ci, th * self.m + i, tw * self.m + j)) for j in range(a)] for i in range(a)]
         v = _both_ways(transforms(self.m, self.r).input, d, name)
-        points = [Point((Const(i * a + j, "i64"), th, tw, ci, ni), v[i][j]) for i in range(a) for j in range(a)]
+        place = (th, ci, tw * n + ni)
+        points = [Point((Const(i * a + j, "i64"), *place), v[i][j]) for i in range(a) for j in range(a)]
         return Tile(axes, tuple(name.lets), tuple(points))
 
     @classmethod
@@ -112,7 +114,7 @@ class WinogradInput(Transform):
 
 @dataclass(frozen=True)
 class WinogradWeight(Transform):
-    """u[f, 0, 0, k, c] = (G w[k, c] G^T)[f]."""
+    """u[f, 0, k, c] = (G w[k, c] G^T)[f]."""
 
     name = "winograd_weight"
 
@@ -120,12 +122,12 @@ class WinogradWeight(Transform):
         k, c, *window = self._extents(w, 4)
         if window != [self.r, self.r]:
             raise ShapeError(f"F({self.m}, {self.r}) transforms kernels of {self.r}x{self.r}, not {w}")
-        return w.with_shape((self.alpha**2, 1, 1, k, c))
+        return w.with_shape((self.alpha**2, 1, k, c))
 
     def evaluate(self, w: np.ndarray) -> np.ndarray:
         g = _array(transforms(self.m, self.r).weight)
         u = np.einsum("ai,bj,kcij->abkc", g, g, w, optimize=True)
-        return u.reshape(self.alpha**2, 1, 1, *u.shape[2:]).astype(w.dtype)
+        return u.reshape(self.alpha**2, 1, *u.shape[2:]).astype(w.dtype)
 
     def tile(self, w: Operand) -> Tile:
         axes = (axis("k", w.shape[0]), axis("c", w.shape[1]))
@@ -133,7 +135,7 @@ class WinogradWeight(Transform):
         name, a, zero = _Lets(), self.alpha, Const(0, "i64")
         taps = [[name(w(k, c, Const(i, "i64"), Const(j, "i64"))) for j in range(self.r)] for i in range(self.r)]
         u = _both_ways(transforms(self.m, self.r).weight, taps, name)
-        points = [Point((Const(i * a + j, "i64"), zero, zero, k, c), u[i][j]) for i in range(a) for j in range(a)]
+        points = [Point((Const(i * a + j, "i64"), zero, k, c), u[i][j]) for i in range(a) for j in range(a)]
         return Tile(axes, tuple(name.lets), tuple(points))
 
     @classmethod
@@ -144,30 +146,39 @@ class WinogradWeight(Transform):
 
 @dataclass(frozen=True)
 class WinogradOutput(Transform):
-    """y[n, k, th*m + i, tw*m + j] = (A^T s[:, th, tw, k, n] A)[i, j], for the points inside `size`."""
+    """y[n, k, th*m + i, tw*m + j] = (A^T s[:, th, k, tw*N + n] A)[i, j], for the points inside `size`."""
 
     name = "winograd_output"
     index_names = "nkpq"
     size: tuple[int, int] = (1, 1)
 
     def infer(self, s: Type) -> Type:
-        f, th, tw, k, n = self._extents(s, 5)
-        if f != self.alpha**2 or any(-(-e // self.m) != t for e, t in zip(self.size, (th, tw), strict=True)):
+        f, th, k, columns = self._extents(s, 4)
+        n, rest = divmod(columns, self._across)
+        if f != self.alpha**2 or -(-self.size[0] // self.m) != th or rest:
             raise ShapeError(f"{s} is not {self.alpha}x{self.alpha} frequencies of tiles that cover {self.size}")
         return s.with_shape((n, k, *self.size))
 
+    @property
+    def _across(self) -> int:
+        """Tiles in a row."""
+        return -(-self.size[1] // self.m)
+
     def evaluate(self, s: np.ndarray) -> np.ndarray:
         at, a = _array(transforms(self.m, self.r).output), self.alpha
-        y = np.einsum("ia,jb,abtskn->nktisj", at, at, s.reshape(a, a, *s.shape[1:]), optimize=True)
+        tiles = s.reshape(a, a, *s.shape[1:3], self._across, -1)
+        y = np.einsum("ia,jb,abtksn->nktisj", at, at, tiles, optimize=True)
         n, k, th, m, tw, _ = y.shape
         return y.reshape(n, k, th * m, tw * m)[:, :, : self.size[0], : self.size[1]].astype(s.dtype)
 
     def tile(self, s: Operand) -> Tile:
-        _, tiles_h, tiles_w, k, n = s.shape
-        axes: tuple[Axis, ...] = (axis("th", tiles_h), axis("tw", tiles_w), axis("k", k), axis("n", n))
-        th, tw, ki, ni = (a.var for a in axes)
+        _, tiles_h, k, columns = s.shape
+        tiles_w = self._across
+        n = columns // tiles_w
+        axes: tuple[Axis, ...] = (axis("th", tiles_h), axis("k", k), axis("tw", tiles_w), axis("n", n))
+        th, ki, tw, ni = (a.var for a in axes)
         name, a = _Lets(), self.alpha
-        f = [[name(s(Const(i * a + j, "i64"), th, tw, ki, ni)) for j in range(a)] for i in range(a)]
+        f = [[name(s(Const(i * a + j, "i64"), th, ki, tw * n + ni)) for j in range(a)] for i in range(a)]
         y = _both_ways(transforms(self.m, self.r).output, f, name)
         points = []
         for i in range(self.m):
@@ -186,5 +197,5 @@ class WinogradOutput(Transform):
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        yield Sample(cls(2, 3, (4, 3)), ((16, 2, 2, 3, 2),), differentiable=False)
-        yield Sample(cls(4, 3, (8, 5)), ((36, 2, 2, 2, 3),), differentiable=False)
+        yield Sample(cls(2, 3, (4, 3)), ((16, 2, 3, 4),), differentiable=False)
+        yield Sample(cls(4, 3, (8, 5)), ((36, 2, 2, 6),), differentiable=False)

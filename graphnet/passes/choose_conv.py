@@ -90,7 +90,7 @@ def _winograd(
     size: tuple[int, int],
     batch: dict[Node, int],
 ) -> Node:
-    """(N,C,H,W), (K,C,r,r) -> (N,K,P,Q), through (A,Th,Tw,C,N), (A,1,1,K,C) and their product."""
+    """(N,C,H,W), (K,C,r,r) -> (N,K,P,Q), through (A,Th,C,Tw*N), (A,1,K,C) and their product."""
     low = tuple(a for a, _ in pads)
     # padded to whole tiles; a negative amount is never needed, since tiles cover the output
     high = tuple(t * m + r - 1 - e - a for t, e, a in zip(tiles, concrete(x.shape)[2:], low, strict=True))
