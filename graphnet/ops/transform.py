@@ -1,12 +1,21 @@
-"""The three transforms of Winograd's convolution, each a tile at a time. See `graphnet.winograd`.
+"""The transforms of Winograd's convolution, each a tile at a time, and the product of its weight gradient.
+See `graphnet.winograd`.
 
     x (N,C,H,W)    -> (A, Th, C, Tw*N)     H = Th*m + r - 1: tiles of alpha x alpha that overlap by r - 1
     w (K,C,r,r)    -> (A, 1, K, C)         A = alpha * alpha frequencies
     s (A,Th,K,Tw*N) -> (N,K,P,Q)           P <= Th*m: tiles of m x m, the last of a row cut where P ends
 
-Between them stands one matrix product: (A,1,K,C) @ (A,Th,C,Tw*N) -> (A,Th,K,Tw*N). Its columns are all images'
-tiles of a row of tiles, so that a small batch fills vectors too. Only the pass that
-chooses convolution algorithms makes these ops, after differentiation, so they have no gradient.
+Between these three stands one matrix product: (A,1,K,C) @ (A,Th,C,Tw*N) -> (A,Th,K,Tw*N). Its columns are all images'
+tiles of a row of tiles, so that a small batch fills vectors too. 
+
+The weight gradient slides the cotangent over the input, r outputs of m taps: F(r, m), with the same points and thus
+the same transform of x, which a training step computes once for both.
+
+    dy (N,K,P,Q)   -> (A, Th, K, Tw*N)     P = Th*m: tiles of m x m that do not overlap, as "weights" of m taps
+    d (A,Th,K,L), v (A,Th,C,L) -> (A,K,C)  sums over all tiles and images
+    s (A,K,C)      -> (K,C,r,r)
+
+Only the pass that chooses convolution algorithms makes these ops, after differentiation, so they have no gradient.
 """
 
 from __future__ import annotations
@@ -16,12 +25,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codegen.compute import Axis, axis
+from codegen.compute import Axis, Reduce, axis
 from codegen.expr import Const, Expr, Var
 
 from ..errors import ShapeError
 from ..op import Op, Operand, Point, Sample, Tile
-from ..types import Type, concrete
+from ..types import Type, concrete, elements
 from ..winograd import Matrix, combine, transforms
 
 
@@ -199,3 +208,105 @@ class WinogradOutput(Transform):
     def samples(cls) -> Iterable[Sample]:
         yield Sample(cls(2, 3, (4, 3)), ((16, 2, 3, 4),), differentiable=False)
         yield Sample(cls(4, 3, (8, 5)), ((36, 2, 2, 6),), differentiable=False)
+
+
+@dataclass(frozen=True)
+class WinogradCotangent(Transform):
+    """d[f, th, k, tw*N + n] = (G t G^T)[f] of the tile t of dy[n, k] at (th*m, tw*m), G of F(r, m)."""
+
+    name = "winograd_cotangent"
+
+    def infer(self, dy: Type) -> Type:
+        n, k, p, q = self._extents(dy, 4)
+        if p % self.m or q % self.m:
+            raise ShapeError(f"{dy} is not a whole number of tiles of {self.m}x{self.m}")
+        return dy.with_shape((self.alpha**2, p // self.m, k, q // self.m * n))
+
+    def evaluate(self, dy: np.ndarray) -> np.ndarray:
+        g, m, (n, k, p, q) = _array(transforms(self.r, self.m).weight), self.m, dy.shape
+        tiles = dy.reshape(n, k, p // m, m, q // m, m)
+        d = np.einsum("ai,bj,nktisj->abtksn", g, g, tiles, optimize=True)
+        return d.reshape(self.alpha**2, p // m, k, -1).astype(dy.dtype)
+
+    def tile(self, dy: Operand) -> Tile:
+        n, k, p, q = dy.shape
+        axes = (axis("th", p // self.m), axis("k", k), axis("tw", q // self.m), axis("n", n))
+        th, ki, tw, ni = (a.var for a in axes)
+        name, a, m = _Lets(), self.alpha, self.m
+        taps = [[name(dy(ni, ki, th * m + i, tw * m + j)) for j in range(m)] for i in range(m)]
+        d = _both_ways(transforms(self.r, self.m).weight, taps, name)
+        place = (th, ki, tw * n + ni)
+        points = [Point((Const(i * a + j, "i64"), *place), d[i][j]) for i in range(a) for j in range(a)]
+        return Tile(axes, tuple(name.lets), tuple(points))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(4, 3), ((2, 3, 8, 4),), differentiable=False)
+        yield Sample(cls(2, 5), ((3, 2, 4, 6),), differentiable=False)
+
+
+@dataclass(frozen=True)
+class WinogradProduct(Op):
+    """s[f, k, c] = sum over th, l of d[f, th, k, l] v[f, th, c, l]."""
+
+    name = "winograd_product"
+    kind = "contract"
+    index_names = "fkc"
+
+    def infer(self, d: Type, v: Type) -> Type:
+        if d.rank != 4 or v.rank != 4 or not d.is_float or d.dtype != v.dtype:
+            raise ShapeError(f"expected floats (A,Th,K,L) and (A,Th,C,L), not {d} and {v}")
+        if (d.shape[0], d.shape[1], d.shape[3]) != (v.shape[0], v.shape[1], v.shape[3]):
+            raise ShapeError(f"frequencies, rows or columns of {d} and {v} differ")
+        return d.with_shape((d.shape[0], d.shape[2], v.shape[2]))
+
+    def evaluate(self, d: np.ndarray, v: np.ndarray) -> np.ndarray:
+        wide = np.einsum("ftkl,ftcl->fkc", d.astype(np.float64), v.astype(np.float64), optimize=True)
+        return wide.astype(d.dtype)
+
+    def body(self, index: tuple[Expr, ...], d: Operand, v: Operand) -> Reduce:
+        f, k, c = index
+        th, columns = axis("th", d.shape[1]), axis("l", d.shape[3])
+        return Reduce("sum", (th, columns), d(f, th.var, k, columns.var) * v(f, th.var, c, columns.var))
+
+    def flops(self, output: Type, *inputs: Type) -> int:
+        return 2 * elements(inputs[0]) * concrete(inputs[1].shape)[2]
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((4, 2, 3, 5), (4, 2, 2, 5)), differentiable=False)
+        yield Sample(cls(), ((2, 3, 7, 18), (2, 3, 6, 18)), differentiable=False)
+
+
+@dataclass(frozen=True)
+class WinogradKernel(Transform):
+    """dw[k, c] = A^T s[:, k, c] A, A of F(r, m)."""
+
+    name = "winograd_kernel"
+    index_names = "kcrs"
+
+    def infer(self, s: Type) -> Type:
+        f, k, c = self._extents(s, 3)
+        if f != self.alpha**2:
+            raise ShapeError(f"{s} is not {self.alpha}x{self.alpha} frequencies")
+        return s.with_shape((k, c, self.r, self.r))
+
+    def evaluate(self, s: np.ndarray) -> np.ndarray:
+        at, a = _array(transforms(self.r, self.m).output), self.alpha
+        tiles = s.reshape(a, a, *s.shape[1:])
+        return np.einsum("ia,jb,abkc->kcij", at, at, tiles, optimize=True).astype(s.dtype)
+
+    def tile(self, s: Operand) -> Tile:
+        axes = (axis("k", s.shape[1]), axis("c", s.shape[2]))
+        k, c = (a.var for a in axes)
+        name, a = _Lets(), self.alpha
+        f = [[name(s(Const(i * a + j, "i64"), k, c)) for j in range(a)] for i in range(a)]
+        w = _both_ways(transforms(self.r, self.m).output, f, name)
+        places = [(i, j) for i in range(self.r) for j in range(self.r)]
+        points = [Point((k, c, Const(i, "i64"), Const(j, "i64")), w[i][j]) for i, j in places]
+        return Tile(axes, tuple(name.lets), tuple(points))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(4, 3), ((36, 3, 4),), differentiable=False)
+        yield Sample(cls(2, 5), ((36, 2, 3),), differentiable=False)

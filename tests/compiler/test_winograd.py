@@ -80,7 +80,7 @@ def test_both_gradients_agree_with_the_references(case, eager):
     results = [gn.mean(y * y), *gn.gradient(gn.mean(y * y), [w, b, x])]
     f = gn.compile(results, [x], threads=2)
     got = f(a)
-    assert algorithms(f) == ["Winograd", "Winograd"]  # forward, and the gradient of x
+    assert algorithms(f) == ["Winograd"] * 3  # forward, and both gradients
     want = gn.evaluate(results, {x: a}, {"w": f.state["w"], "b": f.state["b"]})
     for g, expected in zip(got, want, strict=True):
         np.testing.assert_allclose(g, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
@@ -134,3 +134,12 @@ def test_the_same_bits_on_any_number_of_threads(eager):
     results = [gn.compile(y, [x], threads=t, state=state)(a) for t in (1, 2, 3)]
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_a_training_step_transforms_its_input_once(eager):
+    """The forward convolution and its weight gradient read the same transformed tiles."""
+    x, w, _, y, _ = convolution(*CASES[0])
+    f = gn.compile([gn.mean(y * y), *gn.gradient(gn.mean(y * y), [w])], [x])
+    f.specialise({"N": 16})
+    ops = [n.op.name for n in f.module({"N": 16}).graph.nodes()]
+    assert ops.count("winograd_input") == 1 and ops.count("winograd_cotangent") == 1
