@@ -5,7 +5,8 @@ of 1, 6 or 16 waste no lanes, pooling and elementwise kernels are plain vector c
 broadcast. What the user passes in and gets back is row-major, so `relayout` nodes mark the conversions.
 
     1. explicit_padding   weight gradients of padded convolutions read a padded copy, which the forward
-                          convolution then reads too: their tiles need the same bounds for every tap
+                          convolution then reads too; likewise convolutions whose vectors run along rows:
+                          every element of a tile needs the same bounds
     2. choose             batch innermost, where a value has exactly one batch axis and the size fits
     3. convert            a relayout where an operand's memory order does not suit its consumer
 """
@@ -37,11 +38,13 @@ def layout(m: Module) -> Module:
 
 
 def explicit_padding(m: Module) -> Module:
-    """conv2d_weight_grad(x, dy; padding) -> the same of pad(x), and conv2d(x, w; padding) with it."""
+    """conv2d_weight_grad(x, dy; padding) -> the same of pad(x), and conv2d(x, w; padding) with it. Likewise
+    conv2d where its vectors run along a row of the image, which bounds would mask."""
     padded = {
         (n.inputs[0], n.op.padding)
         for n in m.graph.nodes()
-        if isinstance(n.op, Conv2dWeightGrad) and n.op.padding != NO_PADDING
+        if isinstance(n.op, (Conv2d, Conv2dWeightGrad)) and n.op.padding != NO_PADDING
+        if isinstance(n.op, Conv2dWeightGrad) or int(n.shape[0]) % m.settings.lanes  # type: ignore[arg-type]
     }
     if not padded:
         return m
@@ -58,7 +61,7 @@ def explicit_padding(m: Module) -> Module:
             if n.inputs[0] in m.batch_axes:
                 batch[pad] = 0
             decisions.append(
-                Decision("layout", new, "padded copy", "its weight gradient needs the same bounds for every tap")
+                Decision("layout", new, "padded copy", "every element of a tile needs the same bounds")
             )
         else:
             with derived(n.sites):
