@@ -228,11 +228,20 @@ class Conv2dInputGrad(Convolution):
     def body(self, index: tuple[Expr, ...], w: Operand, dy: Operand) -> Reduce:
         n, c, h, v = index
         k = axis("k", w.shape[0])
-        taps, source, size = [], [], concrete(self.size)
+        taps, places, source, size = [], [], [], concrete(self.size)
         where: Expr | None = None
         for a, (name, i) in enumerate((("r", h), ("s", v))):
             (low, _), stride, step = self.padding[a], self.stride[a], self.dilation[a]
             extent, last = w.shape[2 + a], (dy.shape[2 + a] - 1) * stride
+            if stride > 1 and step == 1:
+                # i + low = p * stride + r: only every stride-th tap meets this pixel, from the remainder on.
+                nearest, first = (i + low) // stride, (i + low) % stride
+                fewest = maximum(nearest - (dy.shape[2 + a] - 1), 0)
+                most = minimum(nearest, ((extent - 1) - first) // stride)
+                taps.append(axis(name, -(-extent // stride), fewest, most + 1))
+                places.append(first + taps[a].var * stride)
+                source.append(nearest - taps[a].var)
+                continue
             # i + low = p * stride + r * step with 0 <= p * stride <= last bounds r on both sides.
             lo: object = 0
             if size[a] - 1 + low > last:
@@ -245,8 +254,9 @@ class Conv2dInputGrad(Convolution):
             if stride > 1:
                 meets = eq_expr(reached % stride, 0)
                 where = meets if where is None else where & meets
+            places.append(taps[a].var)
             source.append(reached // stride)
-        return Reduce("sum", (k, *taps), dy(n, k.var, *source) * w(k.var, c, taps[0].var, taps[1].var), where)
+        return Reduce("sum", (k, *taps), dy(n, k.var, *source) * w(k.var, c, *places), where)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         w, dy = node.inputs
@@ -263,6 +273,7 @@ class Conv2dInputGrad(Convolution):
         yield Sample(cls(size=(4, 5)), ((3, 2, 3, 2), (2, 3, 2, 4)))
         yield Sample(cls((2, 1), ((1, 2), (0, 1)), (1, 2), (5, 6)), ((2, 2, 3, 2), (1, 2, 3, 5)))
         yield Sample(cls((3, 2), ((2, 2), (1, 1)), size=(7, 6)), ((2, 1, 2, 3), (1, 2, 4, 3)))
+        yield Sample(cls((2, 3), ((1, 0), (0, 2)), size=(8, 9)), ((2, 2, 5, 1), (2, 2, 3, 4)))
 
 
 @dataclass(frozen=True)
