@@ -33,6 +33,7 @@ from .ops.loss import accuracy, bce_with_logits, binary_cross_entropy, cross_ent
 from .ops.matmul import matmul, matrix_transpose
 from .ops.max_pool import max_pool2d
 from .ops.move import concatenate, flip, pad, slice, transpose
+from .ops.norm import batch_norm, batch_norm_inference, batch_norm_updates, global_avg_pool2d
 from .ops.power import power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
 from .ops.reduce import argmax, max, mean, min, prod
@@ -84,6 +85,9 @@ __all__ = [
     "arange",
     "argmax",
     "avg_pool2d",
+    "batch_norm",
+    "batch_norm_inference",
+    "batch_norm_updates",
     "bce_with_logits",
     "bernoulli",
     "binary_cross_entropy",
@@ -104,6 +108,7 @@ __all__ = [
     "flip",
     "fold_in",
     "ge",
+    "global_avg_pool2d",
     "gradient",
     "gt",
     "init",

@@ -71,7 +71,7 @@ def training_step(
     params = list(model.params.values())
     grads = gradient(model.loss, params)
     updates = method.updates(params, grads, method.learning_rate if learning_rate is None else learning_rate)
-    return compile([model.loss], inputs=[model.x, model.y], updates=updates, **settings)
+    return compile([model.loss], inputs=[model.x, model.y], updates=updates | model.statistics, **settings)
 
 
 def _optimizer(name: str) -> Optimizer:

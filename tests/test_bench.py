@@ -12,6 +12,9 @@ import pytest
 
 from graphnet.bench import harness
 from graphnet.errors import GraphnetError
+from graphnet.state import State
+
+from . import test_models as nets
 
 PEERS = [p for p in harness.PEERS if importlib.util.find_spec(p)]
 
@@ -25,6 +28,11 @@ SHAPES = {
 
 
 def workload(model: str, mode: str = "train", optimizer: str = "adam") -> harness.Workload:
+    if model not in SHAPES:
+        declared, (images, labels), state = nets.small(model), nets.batch(model), State(0)
+        weights = {name: state.array(p) for name, p in declared.params.items()}
+        statistics = {p.name: state.array(p) for p in declared.statistics}
+        return harness.Workload(model, mode, 1, weights, images, labels, optimizer, statistics=statistics)
     rng = np.random.default_rng(0)
     weights = {k: (rng.standard_normal(s) * 0.1).astype(np.float32) for k, s in SHAPES[model].items()}
     images = rng.random((4, 1, 28, 28), dtype=np.float32)
@@ -63,8 +71,10 @@ def test_pin_leaves_as_many_cpus_as_threads() -> None:
 
 
 @pytest.mark.skipif(not PEERS, reason="no peer is installed: pip install 'graphnet[bench]'")
-@pytest.mark.parametrize("model", ["lenet", "mlp"])
-@pytest.mark.parametrize("optimizer", harness.OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [*((m, o) for m in SHAPES for o in harness.OPTIMIZERS), ("alexnet", "momentum"), ("resnet18", "momentum")],
+)
 def test_every_configuration_of_every_peer_learns_the_same(model: str, optimizer: str) -> None:
     work = workload(model, optimizer=optimizer)
     losses = {}
@@ -78,11 +88,11 @@ def test_every_configuration_of_every_peer_learns_the_same(model: str, optimizer
 
 
 @pytest.mark.skipif(not PEERS, reason="no peer is installed: pip install 'graphnet[bench]'")
-@pytest.mark.parametrize("model", ["lenet", "mlp"])
+@pytest.mark.parametrize("model", [*SHAPES, *nets.SMALL])
 def test_every_configuration_of_every_peer_infers_the_same(model: str) -> None:
     work = workload(model, mode="infer")
     seen = {n: np.asarray(step()) for peer in PEERS for n, step in harness.peer_steps(peer, work).items()}
     first = next(iter(seen.values()))
-    assert first.shape == (4, 10)
+    assert first.shape == ((4, 10) if model in SHAPES else (nets.SMALL[model].batch, nets.CLASSES))
     for name, logits in seen.items():
         np.testing.assert_allclose(logits, first, rtol=1e-4, atol=1e-5, err_msg=name)

@@ -19,7 +19,7 @@ from graphnet import show
 from graphnet.bench import harness
 from graphnet.cli import COMMANDS, bench, draw, emit, main
 from graphnet.data import digits
-from graphnet.models import MODELS
+from graphnet.models import DIGITS, MODELS
 from graphnet.training import Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -147,6 +147,13 @@ def test_a_terminal_gets_a_progress_bar() -> None:
     assert "compiling:   0%" in done.stdout and "/46" in done.stdout and "test accuracy" in done.stdout
 
 
+@pytest.mark.parametrize("model", [m for m in MODELS if m not in DIGITS])
+def test_train_has_no_data_for_photographs(capsys: pytest.CaptureFixture[str], model: str) -> None:
+    assert main(["train", model]) == 2
+    said = "graphnet: error: there is no data set for {} here: the digits are for lenet and mlp\n"
+    assert capsys.readouterr().err == said.format(model)
+
+
 # ------------------------------------------------------------------------------------- bench, explain
 
 
@@ -169,6 +176,24 @@ def test_bench_alone(capsys: pytest.CaptureFixture[str], mode: str) -> None:
     assert said["percent_of_peak"] == pytest.approx(100 * said["gflops"] / said["peak_gflops"], abs=0.2)
     table = output(capsys, line)
     assert "milliseconds a step" in table and "GFLOP/s" in table and "torch" not in table
+
+
+@pytest.mark.usefixtures("unpinned")
+def test_bench_of_photographs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Defaults that suit large networks; peers get running statistics, and images and classes that fit."""
+    seen: list[harness.Workload] = []
+
+    def peers(peer: str, work: harness.Workload, compiled: bool) -> dict[str, harness.Step]:
+        seen.append(work)
+        return {peer: lambda: None}
+
+    monkeypatch.setattr(bench, "peer_steps", peers)
+    said = json_output(capsys, "bench resnet18 --mode infer --rounds 1 --against torch")
+    assert said["batch"] == 4 and said["results"]["torch"]["steps"] == bench.BURST_LARGE
+    (work,) = seen
+    assert work.images.shape == (4, 3, 224, 224) and work.optimizer == "momentum"
+    assert len(work.statistics) == 40 and not set(work.statistics) & set(work.weights)
+    assert len(work.weights) == 62 and 10 < work.labels.max() < 1000
 
 
 @pytest.mark.usefixtures("unpinned")
@@ -212,6 +237,13 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_draw_knows_every_stage() -> None:
     assert tuple(draw.STAGES) == tuple(show.STAGES)
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m not in DIGITS])
+def test_draw_networks_of_photographs(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: str) -> None:
+    path = tmp_path / "net.dot"
+    assert output(capsys, f"draw {model} --stage gradient --output", path).startswith(f"wrote {path} (")
+    assert "conv2d" in path.read_text()
 
 
 @pytest.mark.parametrize("stage", draw.STAGES)

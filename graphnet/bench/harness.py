@@ -12,7 +12,7 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from graphnet.errors import GraphnetError
 
 # Imported only when asked for: each is as large as the rest of the machine's Python together.
 PEERS: dict[str, str] = {"torch": "graphnet.bench.torch_peer", "jax": "graphnet.bench.jax_peer"}
-OPTIMIZERS = ("adam", "sgd")
+OPTIMIZERS = ("adam", "sgd", "momentum")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,16 +28,18 @@ class Workload:
     """The same work for everyone: a model of `graphnet.models`, its first weights, one batch.
 
     Dense weights are (in, out), convolutions (out channels, in channels, height, width).
-    optimizer: "adam" (betas 0.9, 0.999; eps 1e-8) or "sgd" (no momentum). mode: "train" or "infer"."""
+    optimizer: "adam" (betas 0.9, 0.999; eps 1e-8), "sgd" (no momentum) or "momentum" (0.9). mode: "train" or
+    "infer". statistics: running means and variances of batch normalisation, which a training step updates too."""
 
     model: str
     mode: str
     threads: int
     weights: Mapping[str, np.ndarray]
-    images: np.ndarray  # (batch, 1, 28, 28)
+    images: np.ndarray  # (batch, channels, height, width)
     labels: np.ndarray  # (batch,)
     optimizer: str = "adam"
     learning_rate: float = 1e-3
+    statistics: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:

@@ -15,34 +15,111 @@ from .harness import Step, Workload
 Params = dict[str, jax.Array]
 
 
-def _conv(x: jax.Array, w: jax.Array, b: jax.Array, padding: str, layout: str) -> jax.Array:
-    kernel = "OIHW" if layout == "NCHW" else "HWIO"
-    out = lax.conv_general_dilated(x, w, (1, 1), padding, dimension_numbers=(layout, kernel, layout))
-    return out + (b[:, None, None] if layout == "NCHW" else b)
+class Images:
+    """What depends on how images lie in memory: NCHW or NHWC. In training (`updated` is not None), running
+    statistics come from the batch, and their new values go into `updated`."""
+
+    def __init__(self, layout: str, params: Params, updated: Params | None = None) -> None:
+        self.layout = layout
+        self.p = params
+        self.updated = updated
+        self.channels = layout.index("C")
+        self.rows = layout.index("H")
+
+    def vector(self, b: jax.Array) -> jax.Array:
+        return b[:, None, None] if self.channels == 1 else b
+
+    def conv(self, x: jax.Array, w: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+        kernel = "OIHW" if self.layout == "NCHW" else "HWIO"
+        numbers, pads = (self.layout, kernel, self.layout), ((padding, padding),) * 2
+        return lax.conv_general_dilated(x, w, (stride, stride), pads, dimension_numbers=numbers)
+
+    def layer(self, x: jax.Array, k: int, stride: int = 1, padding: int = 0) -> jax.Array:
+        """Convolution k with its bias, and relu."""
+        return jax.nn.relu(self.conv(x, self.p[f"w{k}"], stride, padding) + self.vector(self.p[f"b{k}"]))
+
+    def max_pool(self, x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+        def along(value: Any, other: Any) -> tuple[Any, ...]:
+            return tuple(value if self.rows <= a < self.rows + 2 else other for a in range(4))
+
+        pads = along((padding, padding), (0, 0))
+        return lax.reduce_window(x, -jnp.inf, lax.max, along(window, 1), along(stride, 1), pads)
+
+    def batch_norm(self, x: jax.Array, name: str) -> jax.Array:
+        scale, shift, mean, variance = (self.p[f"{name}.{k}"] for k in ("scale", "shift", "mean", "variance"))
+        if self.updated is not None:
+            axes = tuple(a for a in range(4) if a != self.channels)
+            old_mean, old_variance, n = mean, variance, x.size // x.shape[self.channels]
+            # As Flax does: one pass over x for both.
+            mean = x.mean(axes)
+            variance = jnp.maximum((x * x).mean(axes) - mean * mean, 0)
+            self.updated[f"{name}.mean"] = 0.9 * old_mean + 0.1 * mean
+            self.updated[f"{name}.variance"] = 0.9 * old_variance + 0.1 * (n / (n - 1)) * variance
+        slope = scale * lax.rsqrt(variance + 1e-5)
+        return x * self.vector(slope) + self.vector(shift - mean * slope)
+
+    def flat(self, x: jax.Array) -> jax.Array:
+        """(N, ...); the dense weights expect channels first."""
+        return (x if self.channels == 1 else x.transpose(0, 3, 1, 2)).reshape(len(x), -1)
+
+    def dense(self, x: jax.Array, first: int) -> jax.Array:
+        """Three dense layers, relu between them."""
+        p, h = self.p, x
+        for k in (first, first + 1):
+            h = jax.nn.relu(h @ p[f"w{k}"] + p[f"b{k}"])
+        return h @ p[f"w{first + 2}"] + p[f"b{first + 2}"]
 
 
-def _max_pool(x: jax.Array, layout: str) -> jax.Array:
-    window = (1, 1, 2, 2) if layout == "NCHW" else (1, 2, 2, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+def lenet(x: jax.Array, i: Images) -> jax.Array:
+    h = i.max_pool(i.layer(x, 1, padding=2), 2, 2)
+    h = i.max_pool(i.layer(h, 2), 2, 2)
+    return i.dense(i.flat(h), 3)
 
 
-def lenet(x: jax.Array, p: Params, layout: str) -> jax.Array:
-    h = _max_pool(jax.nn.relu(_conv(x, p["w1"], p["b1"], "SAME", layout)), layout)
-    h = _max_pool(jax.nn.relu(_conv(h, p["w2"], p["b2"], "VALID", layout)), layout)
-    if layout == "NHWC":  # the dense weights expect channels first
-        h = h.transpose(0, 3, 1, 2)
-    h = jax.nn.relu(h.reshape(len(h), -1) @ p["w3"] + p["b3"])
-    h = jax.nn.relu(h @ p["w4"] + p["b4"])
-    return h @ p["w5"] + p["b5"]
+def mlp(x: jax.Array, i: Images) -> jax.Array:
+    return i.dense(x.reshape(len(x), -1), 1)
 
 
-def mlp(x: jax.Array, p: Params, layout: str) -> jax.Array:
-    h = jax.nn.relu(x.reshape(len(x), -1) @ p["w1"] + p["b1"])
-    h = jax.nn.relu(h @ p["w2"] + p["b2"])
-    return h @ p["w3"] + p["b3"]
+def alexnet(x: jax.Array, i: Images) -> jax.Array:
+    h = i.max_pool(i.layer(x, 1, stride=4, padding=2), 3, 2)
+    h = i.max_pool(i.layer(h, 2, padding=2), 3, 2)
+    for k in (3, 4, 5):
+        h = i.layer(h, k, padding=1)
+    return i.dense(i.flat(i.max_pool(h, 3, 2)), 6)
 
 
-NETWORKS: dict[str, Callable[[jax.Array, Params, str], jax.Array]] = {"lenet": lenet, "mlp": mlp}
+def vgg16(x: jax.Array, i: Images) -> jax.Array:
+    h, k = x, 0
+    for convolutions in (2, 2, 3, 3, 3):
+        for _ in range(convolutions):
+            k += 1
+            h = i.layer(h, k, padding=1)
+        h = i.max_pool(h, 2, 2)
+    return i.dense(i.flat(h), k + 1)
+
+
+def resnet18(x: jax.Array, i: Images) -> jax.Array:
+    def convolution(name: str, x: jax.Array, stride: int, padding: int) -> jax.Array:
+        return i.batch_norm(i.conv(x, i.p[f"{name}.w"], stride, padding), name)
+
+    def block(name: str, x: jax.Array, stride: int) -> jax.Array:
+        h = jax.nn.relu(convolution(f"{name}.first", x, stride, 1))
+        h = convolution(f"{name}.second", h, 1, 1)
+        return jax.nn.relu(h + (convolution(f"{name}.shortcut", x, stride, 0) if f"{name}.shortcut.w" in i.p else x))
+
+    h = i.max_pool(jax.nn.relu(convolution("stem", x, 2, 3)), 3, 2, 1)
+    for stage in (1, 2, 3, 4):
+        h = block(f"stage{stage}.2", block(f"stage{stage}.1", h, 1 if stage == 1 else 2), 1)
+    return h.mean((i.rows, i.rows + 1)) @ i.p["dense.w"] + i.p["dense.b"]
+
+
+NETWORKS: dict[str, Callable[[jax.Array, Images], jax.Array]] = {
+    "lenet": lenet,
+    "mlp": mlp,
+    "alexnet": alexnet,
+    "vgg16": vgg16,
+    "resnet18": resnet18,
+}
 
 
 def parameters(work: Workload, layout: str) -> Params:
@@ -62,27 +139,34 @@ def _adam(params: Params, grads: Params, state: Any, rate: float) -> tuple[Param
     return new, (m, v, t)
 
 
+def _momentum(params: Params, grads: Params, state: Any, rate: float) -> tuple[Params, Any]:
+    v = {k: 0.9 * state[k] + g for k, g in grads.items()}
+    return {k: p - rate * v[k] for k, p in params.items()}, v
+
+
 def _sgd(params: Params, grads: Params, state: Any, rate: float) -> tuple[Params, Any]:
     return {k: p - rate * grads[k] for k, p in params.items()}, state
 
 
 def _training(work: Workload, layout: str) -> Step:
-    network, update = NETWORKS[work.model], _adam if work.optimizer == "adam" else _sgd
+    network = NETWORKS[work.model]
+    update = {"adam": _adam, "momentum": _momentum, "sgd": _sgd}[work.optimizer]
 
-    def loss_of(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(network(x, params, layout)), y[:, None], axis=1)
-        return -chosen.mean()
+    def loss_of(params: Params, statistics: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Params]:
+        updated: Params = {}
+        logits = network(x, Images(layout, params | statistics, updated))
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1).mean(), updated
 
-    def step(params: Params, state: Any, x: jax.Array, y: jax.Array) -> tuple[Params, Any, jax.Array]:
-        loss, grads = jax.value_and_grad(loss_of)(params, x, y)
-        return *update(params, grads, state, work.learning_rate), loss
+    def step(params: Params, held: Any, x: jax.Array, y: jax.Array) -> tuple[Params, Any, jax.Array]:
+        state, statistics = held
+        (loss, statistics), grads = jax.value_and_grad(loss_of, has_aux=True)(params, statistics, x, y)
+        params, state = update(params, grads, state, work.learning_rate)
+        return params, (state, statistics), loss
 
     run = jax.jit(step, donate_argnums=(0, 1))
     params = parameters(work, layout)
-    zeros = {k: jnp.zeros_like(p) for k, p in params.items()}
-    state: Any = (zeros, {k: jnp.zeros_like(p) for k, p in params.items()}, jnp.zeros((), jnp.float32))
+    held: list[Any] = [params, (_state(work, params), _statistics(work))]
     x, y = _inputs(work, layout)
-    held = [params, state if work.optimizer == "adam" else ()]
 
     def once() -> float:
         held[0], held[1], loss = run(held[0], held[1], x, y)
@@ -92,14 +176,26 @@ def _training(work: Workload, layout: str) -> Step:
     return once
 
 
+def _state(work: Workload, params: Params) -> Any:
+    """What the optimiser keeps, at first; every array its own, since all are donated."""
+    if work.optimizer == "sgd":
+        return ()
+    one, two = ({k: jnp.zeros_like(p) for k, p in params.items()} for _ in range(2))
+    return one if work.optimizer == "momentum" else (one, two, jnp.zeros((), jnp.float32))
+
+
+def _statistics(work: Workload) -> Params:
+    return {k: jnp.array(v) for k, v in work.statistics.items()}
+
+
 def _inputs(work: Workload, layout: str) -> tuple[jax.Array, jax.Array]:
     images = work.images if layout == "NCHW" else work.images.transpose(0, 2, 3, 1)
     return jnp.array(images), jnp.array(work.labels)
 
 
 def _inference(work: Workload, layout: str) -> Step:
-    network, params = NETWORKS[work.model], parameters(work, layout)
-    run = jax.jit(lambda x, p: network(x, p, layout))
+    network, params = NETWORKS[work.model], parameters(work, layout) | _statistics(work)
+    run = jax.jit(lambda x, p: network(x, Images(layout, p)))
     x, _ = _inputs(work, layout)
     return lambda: run(x, params).block_until_ready()
 

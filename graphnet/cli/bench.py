@@ -14,8 +14,9 @@ from codegen.measure import rates
 
 from ..bench.harness import OPTIMIZERS, PEERS, Step, Timing, Workload, interleave, peer_steps, pin
 from ..function import Function
-from ..models import MODELS, Model
+from ..models import DIGITS, Model
 from .common import (
+    LARGE,
     UsageError,
     add_batch,
     add_json,
@@ -26,11 +27,14 @@ from .common import (
     call,
     count,
     declared,
+    model_of,
     print_json,
     words,
 )
 
 OURS = "graphnet"
+BURST, BURST_LARGE = 12, 3
+RATE = 1e-3  # of learning, the same for everyone
 
 DESCRIPTION = """\
 Times a network's training step or its inference, and, on request, the same work in other frameworks. Everyone gets
@@ -42,6 +46,7 @@ examples:
   graphnet bench lenet
   graphnet bench lenet --mode train --batch 64 --threads 2 --against torch,jax
   graphnet bench mlp --mode infer --batch 1 --threads 1 --against torch --json
+  graphnet bench resnet18 --mode train --batch 8 --against torch --rounds 5
 
 PyTorch and JAX come with the extra: pip install 'graphnet[bench]'. Of each, every configuration that is known to be
 fast is timed (memory formats; torch.compile with --compiled), and the best one counts."""
@@ -52,12 +57,17 @@ def declare(p: argparse.ArgumentParser) -> None:
     add_mode(p)
     add_batch(p)
     add_threads(p)
-    p.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="of the training step (default: adam)")
+    p.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help=f"of the training step (default: adam; momentum {LARGE})"
+    )
     p.add_argument(
         "--against", type=words, default=(), metavar="PEER,...", help=f"other frameworks: {','.join(PEERS)}"
     )
     p.add_argument("--compiled", action="store_true", help="also torch.compile, which takes minutes to start")
-    p.add_argument("--rounds", type=count, default=15, metavar="N", help="turns, of 12 timed steps each (default: 15)")
+    p.add_argument("--rounds", type=count, default=15, metavar="N", help="turns (default: 15)")
+    p.add_argument(
+        "--burst", type=count, metavar="N", help=f"timed steps a turn (default: {BURST}; {BURST_LARGE} {LARGE})"
+    )
     add_json(p)
 
 
@@ -68,13 +78,21 @@ def run(a: argparse.Namespace) -> None:
     threads = min(a.threads or available_threads(), available_threads())
     peak = rates().flops * threads / 1e9
     pin(threads)  # before any peer is imported
-    model = MODELS[a.model]()
+    model = model_of(a)
+    burst = a.burst or (BURST if a.model in DIGITS else BURST_LARGE)
     function, step, work, first = ours(model, a, threads)
     steps: dict[str, Step] = {OURS: step}
     for peer in a.against:
         steps |= peer_steps(peer, work, a.compiled)
     with tqdm(total=a.rounds, unit="round", leave=False, disable=None, file=sys.stderr) as bar:
-        timings = interleave(steps, rounds=a.rounds, on_round=lambda done: bar.update())
+        timings = interleave(
+            steps,
+            rounds=a.rounds,
+            burst=burst,
+            settle=-(-burst // 4),
+            warmup=min(burst, 5),
+            on_round=lambda done: bar.update(),
+        )
     flops = sum(k.flops for k in function.explain().kernels)
     found = report(a, threads, timings, flops, peak) | {
         "seconds_first_step": first,
@@ -89,13 +107,15 @@ def run(a: argparse.Namespace) -> None:
 
 def ours(model: Model, a: argparse.Namespace, threads: int) -> tuple[Function, Step, Workload, float]:
     """Our function, a step of it, the same work for the peers, and the seconds of the first step, from declaration."""
-    images, labels = arbitrary_batch(a.batch)
+    images, labels = arbitrary_batch(model, a.batch)
     start = time.perf_counter()
-    function = declared(model, a.mode, a.optimizer, threads=threads)
+    settings = {"learning_rate": RATE} if a.mode == "train" else {}
+    function = declared(model, a.mode, a.optimizer, threads=threads, **settings)
     weights = {name: function.state.array(p).copy() for name, p in model.params.items()}
+    statistics = {p.name: function.state.array(p).copy() for p in model.statistics}
     call(function, images, labels)
     first = time.perf_counter() - start
-    work = Workload(a.model, a.mode, threads, weights, images, labels, a.optimizer)
+    work = Workload(a.model, a.mode, threads, weights, images, labels, a.optimizer, RATE, statistics)
     return function, lambda: call(function, images, labels), work, first
 
 

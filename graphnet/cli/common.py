@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..function import Function
-from ..models import IMAGE, MODELS, Model
+from ..models import DIGITS, MODELS, Model
 from ..training import OPTIMIZERS, inference, training_step
+from ..types import concrete
 
 MODES = ("train", "infer")
+BATCH, BATCH_OF_PHOTOGRAPHS = 64, 4  # where none is given; the second for images of 224x224
+LARGE = f"for {', '.join(m for m in MODELS if m not in DIGITS)}"
 
 
 class UsageError(Exception):
@@ -76,7 +79,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def add_model(p: argparse.ArgumentParser) -> None:
-    p.add_argument("model", choices=MODELS, help=f"the network: {' or '.join(MODELS)}")
+    p.add_argument("model", choices=MODELS, help=f"the network: {', '.join(MODELS)}")
 
 
 def add_mode(p: argparse.ArgumentParser) -> None:
@@ -86,7 +89,8 @@ def add_mode(p: argparse.ArgumentParser) -> None:
 
 
 def add_batch(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--batch", type=count, default=64, metavar="N", help="images in a batch (default: 64)")
+    default = f"{BATCH}; {BATCH_OF_PHOTOGRAPHS} {LARGE}"
+    p.add_argument("--batch", type=count, metavar="N", help=f"images in a batch (default: {default})")
 
 
 def add_threads(p: argparse.ArgumentParser) -> None:
@@ -94,7 +98,9 @@ def add_threads(p: argparse.ArgumentParser) -> None:
 
 
 def add_optimizer(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="how weights are updated (default: adam)")
+    p.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help=f"how weights are updated (default: adam; momentum {LARGE})"
+    )
 
 
 def add_json(p: argparse.ArgumentParser) -> None:
@@ -104,15 +110,26 @@ def add_json(p: argparse.ArgumentParser) -> None:
 # ------------------------------------------------------------------------------- functions and data
 
 
+def model_of(a: argparse.Namespace) -> Model:
+    """The network that was asked for. Options whose defaults depend on it are filled in."""
+    large = a.model not in DIGITS
+    if a.batch is None:
+        a.batch = BATCH_OF_PHOTOGRAPHS if large else BATCH
+    if a.optimizer is None:
+        a.optimizer = "momentum" if large else "adam"
+    return MODELS[a.model]()
+
+
 def declared(model: Model, mode: str, optimizer: str = "adam", **settings: Any) -> Function:
     """The function of a mode, not yet compiled for any size."""
     return training_step(model, optimizer, **settings) if mode == "train" else inference(model, **settings)
 
 
-def arbitrary_batch(batch: int) -> tuple[np.ndarray, np.ndarray]:
+def arbitrary_batch(model: Model, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels for timing, where any will do; the same in every run."""
     rng = np.random.default_rng(0)
-    return rng.random((batch, *IMAGE), dtype=np.float32), rng.integers(0, 10, batch).astype(np.int32)
+    image, (classes,) = concrete(model.x.shape[1:]), concrete(model.logits.shape[1:])
+    return rng.random((batch, *image), dtype=np.float32), rng.integers(0, classes, batch).astype(np.int32)
 
 
 def call(function: Function, images: np.ndarray, labels: np.ndarray) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..models import MODELS
 from ..show import draw
-from .common import add_batch, add_mode, add_model, add_optimizer, arbitrary_batch, call, declared, written
+from .common import add_batch, add_mode, add_model, add_optimizer, arbitrary_batch, call, declared, model_of, written
 
 STAGES = {
     "graph": "the network as it was declared",
@@ -25,6 +24,7 @@ examples:
   graphnet draw lenet                                   writes lenet-graph.svg
   graphnet draw lenet --stage gradient --output backward.svg
   graphnet draw mlp --stage kernels --batch 32 --output mlp.pdf
+  graphnet draw resnet18 --mode infer
 
 The suffix of the file chooses the format: .svg, .png, .pdf, or .dot for the text that graphviz draws from. The
 others need the program `dot` of graphviz."""
@@ -40,9 +40,10 @@ def declare(p: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    function = declared(MODELS[a.model](), a.mode, a.optimizer)
+    model = model_of(a)
+    function = declared(model, a.mode, a.optimizer)
     if a.stage == "kernels":
-        images, labels = arbitrary_batch(a.batch)
+        images, labels = arbitrary_batch(model, a.batch)
         for _ in range(10):  # the drawing shows the time of the last run
             call(function, images, labels)
     drawing = draw(function, stage=a.stage, sizes={"N": a.batch})

@@ -20,7 +20,6 @@ from codegen.program import Program, Scheduled
 
 from ..function import Function
 from ..lower import lower
-from ..models import MODELS
 from ..module import Module
 from ..source import gpu_kernels
 from ..targets import Target, parse_target, schedule
@@ -32,6 +31,7 @@ from .common import (
     add_model,
     add_optimizer,
     declared,
+    model_of,
     print_json,
 )
 
@@ -77,7 +77,7 @@ def run(a: argparse.Namespace) -> None:
         parse_target(a.target)
     folder = Path(a.output)
     with publishing(folder) as temporary:  # entered first: a place that cannot be written is known at once
-        function = declared(MODELS[a.model](), a.mode, a.optimizer, target="cpu" if on_gpu else a.target)
+        function = declared(model_of(a), a.mode, a.optimizer, target="cpu" if on_gpu else a.target)
         head = {"model": a.model, "mode": a.mode, "batch": a.batch}
         if a.mode == "train":
             head["optimizer"] = a.optimizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from ..models import MODELS
 from ..targets import parse_target
 from .common import (
     add_batch,
@@ -17,6 +16,7 @@ from .common import (
     call,
     count,
     declared,
+    model_of,
     print_json,
 )
 
@@ -29,6 +29,7 @@ EXAMPLES = """\
 examples:
   graphnet explain lenet
   graphnet explain mlp --mode infer --batch 1 --threads 1
+  graphnet explain resnet18 --mode infer --batch 1
   graphnet explain lenet --json | python -m json.tool"""
 
 
@@ -45,8 +46,9 @@ def declare(p: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     parse_target(a.target)
-    function = declared(MODELS[a.model](), a.mode, a.optimizer, target=a.target, threads=a.threads)
-    images, labels = arbitrary_batch(a.batch)
+    model = model_of(a)
+    function = declared(model, a.mode, a.optimizer, target=a.target, threads=a.threads)
+    images, labels = arbitrary_batch(model, a.batch)
     for _ in range(a.steps):  # the first runs find cold caches and sleeping threads
         call(function, images, labels)
     explanation = function.explain()

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..data import Dataset, digits, mnist
 from ..files import replacing
-from ..models import MODELS
+from ..models import DIGITS
 from ..targets import CHECKS, parse_target
 from ..training import OPTIMIZERS, SCHEDULES, Epoch, History, Trainer, write_arrays
 from .common import (
@@ -22,6 +22,7 @@ from .common import (
     add_optimizer,
     add_threads,
     count,
+    model_of,
     print_json,
     rate,
     seed,
@@ -84,12 +85,14 @@ def declare(p: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
+    if a.model not in DIGITS:
+        raise UsageError(f"there is no data set for {a.model} here: the digits are for {' and '.join(DIGITS)}")
     parse_target(a.target, a.checks)
+    model = model_of(a)
     with ExitStack() as stack:
         # Entered before the work, so that a place that cannot be written is known before the training.
         output = stack.enter_context(replacing(a.save)) if a.save else None
         data = load(a.data, a.data_dir)
-        model = MODELS[a.model]()
         trainer = Trainer(
             model, a.optimizer, a.learning_rate, target=a.target, threads=a.threads, seed=a.seed, checks=a.checks
         )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import graphnet as gn
-from graphnet.models import MODELS
+from graphnet.models import DIGITS, MODELS
 
 
 def kernels(outputs, inputs, updates=None, sizes=None):
@@ -67,7 +67,7 @@ def test_a_kernel_is_not_fused_across_a_cycle():
     np.testing.assert_array_equal(f(a), 2 * a - (2 * a).max(1, keepdims=True))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", DIGITS)
 def test_the_optimiser_runs_where_its_gradient_is_made(model):
     """No gradient of a weight is stored: its sum's kernel ends with Adam's update, in place."""
     m = MODELS[model]()
