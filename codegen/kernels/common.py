@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..compute import Axis, Computation
+from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES
-from ..expr import Expr, Load, Var, lift
+from ..expr import Expr, Load, Var, const, lift
 from ..loops import For, Let, Stmt, loop, substitute_block
-from ..traverse import substitute, walk
+from ..traverse import substitute, variables, walk
 
 T = TypeVar("T")
 
@@ -90,3 +90,16 @@ def loop_axes(axes: Iterable[Axis], values: dict[str, Expr], kind: str, body: tu
     for a in reversed(list(axes)):
         body = (For(a.var, substitute(lift(a.lo, "i64"), values), substitute(lift(a.hi, "i64"), values), kind, body),)
     return body
+
+
+def free_bounds(r: Reduce, name: str, at: dict[str, Expr]) -> tuple[tuple[Axis, ...], Expr | None]:
+    """Reduction axes whose bounds do not depend on `name`, and the mask that replaces those that did, with
+    variables replaced."""
+    axes, mask = [], None
+    for a in r.axes:
+        if name in variables(a.lo) | variables(a.hi):
+            inside = (substitute(a.lo, at) <= a.var) & (a.var < substitute(a.hi, at))
+            mask = inside if mask is None else mask & inside
+            a = Axis(a.name, a.extent, const(0, "i64"), const(a.extent, "i64"))
+        axes.append(a)
+    return tuple(axes), mask

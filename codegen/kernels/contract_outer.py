@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from ..compute import Axis, Computation, Reduce
+from ..compute import Axis, Computation
 from ..dtypes import DTYPES
-from ..expr import Buffer, Expr, Fma, Var, const, select
+from ..expr import Buffer, Expr, Fma, Var, select
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
-from ..traverse import substitute, variables
-from .common import Segment, cut, epilogue, loop_axes, nest
+from ..traverse import substitute
+from .common import Segment, cut, epilogue, free_bounds, loop_axes, nest
 from .product import Product, bounds_use, guarded, is_long
 
 MAX_VECTORS = 4
@@ -120,7 +120,7 @@ def _outer_tile(
         at[side.name] = tile_side * side_seg.tile + side_seg.start + q
     valid = column < last.extent if ragged else None
     # bounds that depend on the vector axis become masks
-    axes, mask = _free_bounds(p.reduce, last.name, at)
+    axes, mask = free_bounds(p.reduce, last.name, at)
     wide_value = substitute(p.wide, at)
     for guard in (mask, valid):
         if guard is not None:
@@ -175,15 +175,3 @@ def _outer_tile(
     if row:  # outside the innermost axis, along which the rows' scalars are used again from the cache
         outside.insert(max(len(outside) - 1, 0), (tile_row, row_seg.count))
     return nest([*outside, (block, seg.count)], body)
-
-
-def _free_bounds(r: Reduce, name: str, at: dict[str, Expr]) -> tuple[tuple[Axis, ...], Expr | None]:
-    """Reduction axes whose bounds do not depend on `name`, and the mask that replaces those that did."""
-    axes, mask = [], None
-    for a in r.axes:
-        if name in variables(a.lo) | variables(a.hi):
-            inside = (substitute(a.lo, at) <= a.var) & (a.var < substitute(a.hi, at))
-            mask = inside if mask is None else mask & inside
-            a = Axis(a.name, a.extent, const(0, "i64"), const(a.extent, "i64"))
-        axes.append(a)
-    return tuple(axes), mask

@@ -20,14 +20,16 @@ Along lanes, where the values of one output lie side by side:
 
 from __future__ import annotations
 
-from ..compute import Axis, Computation, Reduce
+from dataclasses import replace
+
+from ..compute import Axis, Computation, Reduce, Reduction
 from ..dtypes import DTYPES, is_float
 from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, minimum, ne, select
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, variables
 from .analysis import drop_unit_axes, unit_stride
-from .common import cut, epilogue, loop_axes, nest, round_up, rows_first, widest_dtype
+from .common import cut, epilogue, free_bounds, loop_axes, nest, round_up, rows_first, widest_dtype
 
 MAX_VECTORS = 4
 UNROLL_AT_MOST = 16  # iterations of short reductions, such as pooling windows, that are unrolled
@@ -149,14 +151,20 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     across = all(unit_stride(e, last.name) for e in values) and last.extent >= max(2, width // 2)
     lane_axis = next((a for a in reversed(axes) if all(unit_stride(e, a.name) for e in values)), None)
     dynamic = {n for a in axes for n in variables(a.lo) | variables(a.hi)}
-    if last.name in dynamic:
-        across = False
     worth_it = lane_axis is not None and (2 * lane_axis.extent >= width or last.extent == 1)
     if not across and lane_axis is not None and worth_it and foldable and lane_axis.name not in dynamic:
         return _along(c, lane_axis, width)
-    if last.name in dynamic:
-        return _across(c, 1, 1)
+    if last.name in dynamic:  # bounds that differ between lanes become masks
+        c = replace(c, reductions=tuple(_masked(r, last.name) for r in c.reductions))
     return _across(c, width, min(MAX_VECTORS, max(1, last.extent // width)))
+
+
+def _masked(r: Reduction, name: str) -> Reduction:
+    """The reduction over full axes, with a condition in place of bounds that depend on `name`."""
+    axes, inside = free_bounds(r.reduce, name, {})
+    conditions = [e for e in (inside, r.reduce.where) if e is not None]
+    where = conditions[0] if len(conditions) == 1 else conditions[0] & conditions[1]
+    return Reduction(r.var, Reduce(r.reduce.op, axes, r.reduce.value, where))
 
 
 def _across(c: Computation, width: int, vectors: int) -> tuple[Kernel, str]:
