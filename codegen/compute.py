@@ -23,7 +23,8 @@ REDUCE_OPS = ("sum", "prod", "max", "min", "argmax")
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A loop axis: iterations lo <= var < hi, never more than `extent` of them."""
+    """A loop axis: iterations lo <= var < hi, where 0 <= lo and hi <= extent. Schedules may run over the whole
+    extent and leave out what the bounds exclude."""
 
     name: str
     extent: int

@@ -109,15 +109,16 @@ class AvgPool2dScatter(Averaging):
             )
             part = dy(n, c, p.window, q.window) * self._scale(p.window, q.window, shape, dy.dtype)
             return select(all_of((*p.conditions, *q.conditions)), part, 0.0)
-        places = []
+        taps, places = [], []
         for a, i in enumerate((h, w)):
             (low, _), stride, k, windows = self.padding[a], self.stride[a], self.window[a], dy.shape[2 + a]
             # p * stride <= i + low < p * stride + k
             first = maximum((i + (low - k + stride)) // stride, 0)
             last = minimum((i + low) // stride + 1, windows)
-            places.append(axis("pq"[a], min(-(-k // stride), windows), first, last))
-        p_, q_ = (a.var for a in places)
-        return Reduce("sum", tuple(places), dy(n, c, p_, q_) * self._scale(p_, q_, shape, dy.dtype))
+            taps.append(axis("pq"[a], min(-(-k // stride), windows), 0, last - first))
+            places.append(first + taps[a].var)
+        p_, q_ = places
+        return Reduce("sum", tuple(taps), dy(n, c, p_, q_) * self._scale(p_, q_, shape, dy.dtype))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (apply(AvgPool2d(*self._all_settings()), cotangent),)

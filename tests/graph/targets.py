@@ -92,7 +92,7 @@ def reduce(r: Reduce, env: dict[str, int], arrays: Mapping[str, np.ndarray]) -> 
     here = Point(env, arrays)
     ranges = [range(here.value(a.lo), here.value(a.hi)) for a in r.axes]
     for a, extent in zip(r.axes, ranges, strict=True):
-        assert len(extent) <= a.extent and (not extent or extent[0] >= 0), f"bounds of {a.name}: {extent}"
+        assert not extent or (extent[0] >= 0 and extent[-1] < a.extent), f"bounds of {a.name}: {extent}"
     found: list[tuple[int, Any]] = []
     for point in itertools.product(*ranges):
         position = 0
