@@ -167,7 +167,7 @@ class _Fuser:
         g = self.group.get(base)
         if g is None or g.anchors or base.op.kind == "move" or len(self.users[base]) != 1 or base in self.results:
             return
-        if any(base.op.kind == "window" for base in g.nodes):
+        if any(x.op.kind in ("window", "transform") for x in g.nodes):
             return
         inside = set(g.nodes)
         for x in g.nodes:

@@ -143,3 +143,11 @@ def test_a_training_step_transforms_its_input_once(eager):
     f.specialise({"N": 16})
     ops = [n.op.name for n in f.module({"N": 16}).graph.nodes()]
     assert ops.count("winograd_input") == 1 and ops.count("winograd_cotangent") == 1
+
+
+def test_a_sum_of_the_result_does_not_dissolve_the_transform(eager):
+    """A transform makes tiles, not elements: no other kernel can compute it one element at a time."""
+    x, _, _, y, a = convolution(*CASES[0])
+    f = gn.compile(gn.mean(y, axis=(2, 3)), [x])
+    want = gn.compile(y, [x], state=f.state)(a).mean((2, 3))
+    np.testing.assert_allclose(f(a), want, rtol=0, atol=1e-5)
