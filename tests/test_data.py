@@ -64,6 +64,20 @@ LABELS = "t10k-labels-idx1-ubyte.gz"
         (LABELS, gzip.compress(idx(np.arange(3)))[:12], "cannot be read"),
         (LABELS, b"\x1f\x8bnonsense", "cannot be read"),
     ],
+    ids=[  # written out: gzip puts the time into its header, and names must be the same in every process
+        "a byte short",
+        "truncated gzip",
+        "a byte too many",
+        "labels' magic",
+        "empty",
+        "a web page",
+        "small images",
+        "no images",
+        "too few labels",
+        "a label of 10",
+        "truncated labels",
+        "nonsense",
+    ],
 )
 def test_damaged_files_are_named_with_what_was_found(folder: Path, name: str, content: bytes, says: str) -> None:
     (folder / name).write_bytes(content)
