@@ -18,7 +18,7 @@ import numpy as np
 from .cache import folder
 from .cpu import compile_kernels
 from .expr import Buffer, Fma, Var
-from .loops import Alloc, Kernel, loop, store
+from .loops import Alloc, Kernel, Stmt, loop, store
 from .machine import Machine, available_threads, machine
 
 WORKING_SETS = (256 << 10, 8 << 20, 128 << 20)  # bytes
@@ -48,18 +48,18 @@ def _fma_kernel(m: Machine, steps: int) -> tuple[Kernel, float]:
     wide = Buffer("wide", "f32", (vectors, lanes), "register")
     i, j, v = Var("row"), Var("vec"), Var("lane")
 
-    def tile(statement: object) -> object:
-        return loop("unrolled", i, 0, rows, loop("unrolled", j, 0, vectors, loop("vector", v, 0, lanes, statement)))  # type: ignore[arg-type]
+    def tile(statement: Stmt) -> Stmt:
+        return loop("unrolled", i, 0, rows, loop("unrolled", j, 0, vectors, loop("vector", v, 0, lanes, statement)))
 
     body = (
         Alloc(acc),
         Alloc(wide),
         tile(store(acc, (i, j, v), 0.0)),
         loop("unrolled", j, 0, vectors, loop("vector", v, 0, lanes, store(wide, (j, v), x[rows + j * lanes + v]))),
-        loop("serial", "step", 0, steps, tile(store(acc, (i, j, v), Fma(x[i], wide[j, v], acc[i, j, v])))),  # type: ignore[arg-type]
+        loop("serial", "step", 0, steps, tile(store(acc, (i, j, v), Fma(x[i], wide[j, v], acc[i, j, v])))),
         tile(store(y, (i, j, v), acc[i, j, v])),
     )
-    return Kernel("fma", (x, y), body), 2.0 * steps * rows * vectors * lanes  # type: ignore[arg-type]
+    return Kernel("fma", (x, y), body), 2.0 * steps * rows * vectors * lanes
 
 
 def _sum_kernel(m: Machine, elements: int) -> Kernel:
@@ -69,17 +69,17 @@ def _sum_kernel(m: Machine, elements: int) -> Kernel:
     x, y = Buffer("x", "f32", (elements,)), Buffer("y", "f32", (8, lanes))
     j, v, b = Var("vec"), Var("lane"), Var("chunk")
 
-    def tile(statement: object) -> object:
-        return loop("unrolled", j, 0, 8, loop("vector", v, 0, lanes, statement))  # type: ignore[arg-type]
+    def tile(statement: Stmt) -> Stmt:
+        return loop("unrolled", j, 0, 8, loop("vector", v, 0, lanes, statement))
 
     add = store(acc, (j, v), acc[j, v] + x[b * (8 * lanes) + j * lanes + v])
     body = (
         Alloc(acc),
         tile(store(acc, (j, v), 0.0)),
-        loop("serial", b, 0, elements // (8 * lanes), tile(add)),  # type: ignore[arg-type]
+        loop("serial", b, 0, elements // (8 * lanes), tile(add)),
         tile(store(y, (j, v), acc[j, v])),
     )
-    return Kernel(f"sum_{elements}", (x, y), body)  # type: ignore[arg-type]
+    return Kernel(f"sum_{elements}", (x, y), body)
 
 
 def _best_time(address: int, arrays: list[np.ndarray], repeats: int) -> float:
@@ -101,11 +101,11 @@ def measure(m: Machine) -> Rates:
     x = np.ones(WORKING_SETS[-1] // 4, np.float32)
     y = np.empty(4096, np.float32)
     flops = operations / _best_time(code.address("fma"), [x, y], 20)
-    bandwidth = tuple(
+    near, middle, far = (
         w / _best_time(code.address(k.name), [x, y], r)
         for w, k, r in zip(WORKING_SETS, sums, (200, 20, 3), strict=True)
     )
-    return Rates(flops, bandwidth)  # type: ignore[arg-type]
+    return Rates(flops, (near, middle, far))
 
 
 @cache
@@ -118,7 +118,8 @@ def rates(extension: str = "") -> Rates:
     file = base / f"rates-{m.cpu}-{m.extension}-{available_threads()}.json"
     try:
         known = json.loads(file.read_text())
-        return Rates(float(known["flops"]), tuple(float(b) for b in known["bandwidth"]))  # type: ignore[arg-type]
+        near, middle, far = known["bandwidth"]
+        return Rates(float(known["flops"]), (float(near), float(middle), float(far)))
     except (OSError, ValueError, KeyError, TypeError):
         found = measure(m)
     try:

@@ -52,7 +52,6 @@ def transforms(m: int, r: int) -> Transforms:
     if m < 1 or r < 1 or alpha - 1 > len(POINTS):
         raise ValueError(f"F({m}, {r}) needs {alpha - 1} points; there are {len(POINTS)}")
     points = POINTS[: alpha - 1]
-    infinity = lambda n, at: tuple(Fraction(int(k == at)) for k in range(n))  # noqa: E731
     weight, inputs = [], []
     for a in points:
         others = [b for b in points if b != a]
@@ -61,7 +60,7 @@ def transforms(m: int, r: int) -> Transforms:
             scale *= a - b
         weight.append(tuple(a**k / scale for k in range(r)))
         inputs.append((*_polynomial(others), Fraction(0)))
-    weight.append(infinity(r, r - 1))
+    weight.append(tuple(Fraction(int(k == r - 1)) for k in range(r)))
     inputs.append(tuple(_polynomial(points)))
     output = [(*(a**i for a in points), Fraction(int(i == m - 1))) for i in range(m)]
     return Transforms(tuple(output), tuple(weight), tuple(inputs))

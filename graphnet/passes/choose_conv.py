@@ -113,12 +113,15 @@ def _choose(n: Node, inputs: tuple[Node, ...], lanes: int, batch: dict[Node, int
     """The node that computes `n` by Winograd, or None, and why."""
     op = n.op
     assert isinstance(op, Convolution)
-    window = concrete((n if isinstance(op, Conv2dWeightGrad) else inputs[0 if _is_input_grad(op) else 1]).shape)[2:]
+    kernel = n if isinstance(op, Conv2dWeightGrad) else inputs[0] if isinstance(op, Conv2dInputGrad) else inputs[1]
+    window = concrete(kernel.shape)[2:]
     if op.stride != (1, 1) or op.dilation != (1, 1) or window[0] != window[1] or window[0] not in TILES:
         return None, Decision("choose_conv", n, "direct", "only 3x3 and 5x5 kernels of stride 1 have a Winograd form")
     s = _shape(n)
     if min(s.k, s.c) < FEWEST or 2 * s.n < lanes:
         return None, Decision("choose_conv", n, "direct", "too few channels or images for the transforms to pay")
+    if any(p < 0 for sides in s.padding for p in sides):
+        return None, Decision("choose_conv", n, "direct", "padding wider than the kernel cuts its cotangent")
     form = f"F({s.r}x{s.r}, {s.m}x{s.m})" if isinstance(op, Conv2dWeightGrad) else f"F({s.m}x{s.m}, {s.r}x{s.r})"
     what = f"{form} modelled {s.minimal / 1e9:.3g} against {s.direct / 1e9:.3g} Gop of direct sums"
     if s.minimal >= s.direct:
@@ -131,10 +134,6 @@ def _choose(n: Node, inputs: tuple[Node, ...], lanes: int, batch: dict[Node, int
     else:
         made = _convolution(inputs[0], inputs[1], s, batch)
     return made, Decision("choose_conv", n, "Winograd", what)
-
-
-def _is_input_grad(op: Convolution) -> bool:
-    return isinstance(op, Conv2dInputGrad)
 
 
 def _padded(x: Node, low: tuple[int, int], to: tuple[int, int], batch: dict[Node, int]) -> Node:

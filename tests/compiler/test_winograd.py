@@ -86,6 +86,18 @@ def test_both_gradients_agree_with_the_references(case, eager):
         np.testing.assert_allclose(g, expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
+def test_padding_wider_than_the_kernel(eager):
+    """Its input gradient would cut rows off the cotangent instead of padding it: direct sums do that."""
+    x, w, _, y, a = convolution(8, 16, 16, (6, 7), 3, 3, dtype="float64")
+    results = gn.gradient(gn.mean(y * y), [x, w])
+    f = gn.compile(results, [x])
+    got = f(a)
+    assert sorted(algorithms(f)) == ["Winograd", "Winograd", "direct"]
+    want = gn.evaluate(results, {x: a}, {"w": f.state["w"], "b": f.state["b"]})
+    for g, expected in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
 def test_an_input_gradient_alone(eager):
     w = gn.parameter("w", (48, 56, 3, 3), dtype="float64")
     dy = gn.input("dy", ("N", 48, 10, 9), "float64")
