@@ -33,6 +33,8 @@ from .targets import TARGETS, Executable, OnDevice, Target, parse_target, schedu
 from .text import to_text
 from .types import Dim
 
+PRECISIONS = ("default", "highest")
+
 
 class Function:
     """A compiled graph. Call it with one array an input; it returns one array an output.
@@ -40,13 +42,14 @@ class Function:
     With one output the array itself is returned, with several a tuple. Updates have happened on return."""
 
     def __init__(
-        self, graph: Graph, target: Target, threads: int, state: State, observers: Sequence[Observer]
+        self, graph: Graph, target: Target, threads: int, state: State, observers: Sequence[Observer], precision: str
     ) -> None:
         self.graph = graph
         self.target = target
         self.threads = threads
         self.state = state
         self.observers = tuple(observers)
+        self.precision = precision
         self._signature = Signature(graph)
         self._lock = threading.RLock()
         self._by_shapes: dict[tuple[tuple[int, ...], ...], Specialization] = {}
@@ -116,13 +119,13 @@ class Function:
         meaning their names do not tell."""
         if any(not type(n.op).__module__.startswith("graphnet.") for n in self.graph.nodes()):
             return ""
-        return f"{sizes}\n{to_text(self.graph, sites=False)}"
+        return f"{sizes} {self.precision}\n{to_text(self.graph, sites=False)}"
 
     def module(
         self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()
     ) -> Module:
         """The graph after the passes, or after the one named."""
-        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()))
+        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()), self.precision)
         return run(Module(self.graph, settings), stop_after, observers)
 
     def _bind_fixed(self, module: Module, executable: Executable) -> list[tuple[Node, int, np.ndarray]]:
@@ -207,12 +210,15 @@ def compile(
     seed: int = 0,
     checks: Sequence[str] = (),
     observers: Sequence[Observer] = (),
+    precision: str = "default",
 ) -> Function:
     """A function from `inputs` to `outputs` that also gives parameters their new values in `updates`.
 
     target: see `targets`. threads: of the CPU; all that this process may use by default. state: the
     parameters' values, shared with another function (`state=step.state`); made from `seed` otherwise.
-    checks: "bounds" and "races", with the emulator.
+    checks: "bounds" and "races", with the emulator. precision: "highest" keeps convolutions to direct sums,
+    with errors near 1e-7 of the result's scale in float32; "default" allows algorithms that keep 1e-4 (Winograd's
+    keep 3e-5).
 
     Raises GraphnetError for inputs that are missing or are not inputs, and updates of what is no parameter."""
     nodes = (outputs,) if isinstance(outputs, Node) else tuple(outputs)
@@ -220,10 +226,13 @@ def compile(
         if not isinstance(n, Node):
             raise GraphnetError(f"outputs: {n!r} is not a graph node{where(current_sites())}")
     graph = make_graph(nodes, tuple(inputs), updates or {})
+    if precision not in PRECISIONS:
+        raise GraphnetError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if threads is not None and threads < 1:
         raise GraphnetError(f"threads must be at least 1, not {threads}")
     if not nodes and not graph.updates:
         raise GraphnetError("nothing to compute: no outputs and no updates")
     parsed = parse_target(target, checks)
-    return Function(graph, parsed, threads or available_threads(), State(seed) if state is None else state, observers)
+    state = State(seed) if state is None else state
+    return Function(graph, parsed, threads or available_threads(), state, observers, precision)
 

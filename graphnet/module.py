@@ -25,6 +25,7 @@ class Settings:
     target: str = "cpu"
     lanes: int = 16  # float32 lanes of the widest vector register
     sizes: tuple[tuple[str, int], ...] = ()  # named dimensions
+    precision: str = "default"  # "highest": convolutions by direct sums only
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Shape:
 
 def choose_conv(m: Module) -> Module:
     """Winograd where it is predicted to be faster, on CPUs, where the batch fills vectors."""
-    if m.settings.target != "cpu":
+    if m.settings.target != "cpu" or m.settings.precision == "highest":
         return m
     batch = dict(m.batch_axes)
     decisions: list[Decision] = []

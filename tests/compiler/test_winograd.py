@@ -157,6 +157,17 @@ def test_a_training_step_transforms_its_input_once(eager):
     assert ops.count("winograd_input") == 1 and ops.count("winograd_cotangent") == 1
 
 
+def test_the_highest_precision_keeps_to_direct_sums():
+    x, _, _, y, a = convolution(16, 64, 64, (28, 28), 3, "same")
+    fast, exact = gn.compile(y, [x]), gn.compile(y, [x], precision="highest")
+    got, near = exact(a), fast(a)
+    assert algorithms(exact) == [] and algorithms(fast) == ["Winograd"]
+    scale = np.abs(got).max()
+    assert 1e-7 * scale < np.abs(got - near).max() < 3e-5 * scale
+    with pytest.raises(gn.GraphnetError, match=r"unknown precision 'low'; there are default, highest.*test_winograd"):
+        gn.compile(y, [x], precision="low")
+
+
 def test_a_sum_of_the_result_does_not_dissolve_the_transform(eager):
     """A transform makes tiles, not elements: no other kernel can compute it one element at a time."""
     x, _, _, y, a = convolution(*CASES[0])
