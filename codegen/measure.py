@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -122,11 +123,9 @@ def rates(extension: str = "") -> Rates:
         return Rates(float(known["flops"]), (float(near), float(middle), float(far)))
     except (OSError, ValueError, KeyError, TypeError):
         found = measure(m)
-    try:
+    with suppress(OSError):  # a cache that cannot be written only costs the next process a measurement
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = file.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(asdict(found)))
         temporary.replace(file)
-    except OSError:
-        pass  # a cache that cannot be written only costs the next process a measurement
     return found

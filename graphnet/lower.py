@@ -17,7 +17,8 @@ from codegen.program import Program, Step
 from .module import Group, Module
 from .node import Constant, Node
 from .op import Operand
-from .passes.memory import Plan, concrete, physical_shape, storage
+from .passes.memory import Plan, physical_shape, storage
+from .types import concrete
 
 # Names of the output's axes where the op has none of its own. They avoid those that ops give to sums (k, r0).
 NAMES = ("i", "j", "l", "m", "u", "v", "w", "z", *(f"i{n}" for n in range(64)))
@@ -30,7 +31,7 @@ class _Argument(Operand):
         self.lowering = lowering
         self.node = node
         self.dtype = FROM_NUMPY[node.dtype]
-        self.shape = concrete(node)
+        self.shape = concrete(node.shape)
 
     def __call__(self, *index: Expr) -> Expr:
         return self.lowering.value(self.node, tuple(lift(i, "i64") for i in index))
@@ -88,7 +89,7 @@ class _Lowering:
 
     def run(self) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
         first = self.group.nodes[0]
-        shape = concrete(first)
+        shape = concrete(first.shape)
         names = tuple(first.op.index_names) if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
         self.index = tuple(Var(x) for x in names)
         logical = [axis(x, e) for x, e in zip(names, shape, strict=True)]
@@ -203,12 +204,12 @@ def lower(m: Module) -> Lowered:
 
 def _copy(number: int, n: Node, target: int, m: Module, stored: set[Node]) -> Step:
     """The value of `n`, row-major, into slot `target`."""
-    axes: tuple[Axis, ...] = tuple(axis(NAMES[k], e) for k, e in enumerate(concrete(n))) or (axis("i", 1),)
+    axes: tuple[Axis, ...] = tuple(axis(NAMES[k], e) for k, e in enumerate(concrete(n.shape))) or (axis("i", 1),)
     index = tuple(Var(a.name) for a in axes) if n.rank else ()
     empty = Group((), (), ())
     lowering = _Lowering(m, stored, empty, f"k{number}_copy")
     value = lowering.value(n, index)
-    to = Buffer(f"to_{target}", FROM_NUMPY[n.dtype], concrete(n))
+    to = Buffer(f"to_{target}", FROM_NUMPY[n.dtype], concrete(n.shape))
     params = (*lowering.buffers.values(), to)
     computation = Computation(lowering.name, axes, (), (), (Store(to, index, value),), params)
     sources = tuple(slot for slot, _ in lowering.buffers)

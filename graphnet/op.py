@@ -23,7 +23,7 @@ from codegen.compute import Axis, Reduce
 from codegen.expr import Expr, Var
 
 from .errors import GradientError
-from .types import Type
+from .types import Type, elements
 
 if TYPE_CHECKING:
     from .node import Node
@@ -134,10 +134,7 @@ class Op:
 
     def flops(self, output: Type, *inputs: Type) -> int:
         """Arithmetic operations for concrete types; a multiply-add counts as two."""
-        n = 1
-        for e in output.shape:
-            n *= int(e)  # type: ignore[arg-type]
-        return n if self.kind == "elementwise" else 0
+        return elements(output) if self.kind == "elementwise" else 0
 
     def attributes(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}

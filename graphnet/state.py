@@ -11,6 +11,7 @@ from codegen.runtime.cpu import aligned_empty
 
 from .errors import DTypeError, GraphnetError, ShapeError
 from .node import Node, Parameter
+from .types import concrete
 
 
 class State:
@@ -33,7 +34,7 @@ class State:
         if known is not None and known is not parameter:
             raise GraphnetError(f"two parameters are called {name!r}: {known!r} and {parameter!r}")
         if name not in self._arrays:
-            shape = tuple(int(e) for e in parameter.shape)  # type: ignore[arg-type]
+            shape = concrete(parameter.shape)
             rng = np.random.Generator(np.random.Philox(key=[self.seed, zlib.crc32(name.encode())]))
             value = op.init.sample(shape, parameter.dtype, rng)
             self._nodes[name] = parameter

@@ -40,7 +40,7 @@ class Arithmetic(Builder):
     """Operations on values that are already emitted."""
 
     def operand(self, e: Expr) -> Operand:
-        raise NotImplementedError  # given by Expressions
+        raise NotImplementedError("given by Expressions, which evaluates what these operations are applied to")
 
     def integer(self, e: Expr) -> Affine:
         v = self.operand(e)

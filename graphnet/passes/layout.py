@@ -22,7 +22,9 @@ from ..ops.conv import Conv2d, Conv2dWeightGrad
 from ..ops.matmul import MatMul
 from ..ops.move import Pad, Slice, Transpose
 from ..ops.relayout import Relayout
+from ..ops.transform import Transform
 from ..site import derived
+from ..types import concrete
 
 NO_PADDING = ((0, 0), (0, 0))
 SHORT_SUM = 1024  # sums shorter than this are better computed across lanes than along them
@@ -44,7 +46,7 @@ def explicit_padding(m: Module) -> Module:
         (n.inputs[0], n.op.padding)
         for n in m.graph.nodes()
         if isinstance(n.op, (Conv2d, Conv2dWeightGrad)) and n.op.padding != NO_PADDING
-        if isinstance(n.op, Conv2dWeightGrad) or int(n.shape[0]) % m.settings.lanes  # type: ignore[arg-type]
+        if isinstance(n.op, Conv2dWeightGrad) or concrete(n.shape)[0] % m.settings.lanes
     }
     if not padded:
         return m
@@ -75,6 +77,7 @@ def explicit_padding(m: Module) -> Module:
 
 
 def batch_innermost(n: Node, axis: int) -> tuple[int, ...]:
+    """The order of axes with `axis` last."""
     return (*(a for a in range(n.rank) if a != axis), axis)
 
 
@@ -86,7 +89,7 @@ def choose(m: Module) -> dict[Node, tuple[int, ...]]:
         axis = m.batch_axes.get(n)
         if axis is None or n.rank < 2 or n.op.kind == "leaf" or axis == n.rank - 1:
             continue
-        size = int(n.shape[axis])  # type: ignore[arg-type]
+        size = concrete(n.shape)[axis]
         if 2 * size >= lanes:  # at least half of the lanes do work
             chosen[n] = batch_innermost(n, axis)
     # A view of row-major memory is row-major: nothing moves until a kernel needs it.
@@ -130,14 +133,14 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]]) -> Module:
                 axis = m.batch_axes.get(old)
                 if axis is not None and old.rank >= 2 and unit_axis(arg, new_layouts) != axis:
                     args[k] = relayout(arg, batch_innermost(arg, axis), f"{n.op.name} wants the batch innermost")
-        elif isinstance(n.op, MatMul) and int(inputs[0].shape[-1]) < SHORT_SUM:  # type: ignore[arg-type]
+        elif isinstance(n.op, MatMul) and concrete(inputs[0].shape)[-1] < SHORT_SUM:
             b = inputs[1]
             if unit_axis(b, new_layouts) != b.rank - 1:
                 args[1] = relayout(b, tuple(range(b.rank)), "matmul reads rows of its right operand")
-        elif isinstance(n.op, Conv2dWeightGrad):
+        elif isinstance(n.op, (Conv2dWeightGrad, Transform)):
             for k, arg in enumerate(inputs):
                 if n.inputs[k] in m.batch_axes and _wants_batch(m, n) and unit_axis(arg, new_layouts) != 0:
-                    args[k] = relayout(arg, (1, 2, 3, 0), "the weight gradient sums over the batch in lanes")
+                    args[k] = relayout(arg, (1, 2, 3, 0), f"{n.op.name} has the batch in lanes")
         with derived(n.sites):
             new = n if tuple(args) == n.inputs else apply(n.op, *args)
         if n in layouts:
@@ -155,5 +158,6 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]]) -> Module:
 
 
 def _wants_batch(m: Module, n: Node) -> bool:
-    return 2 * int(n.inputs[0].shape[0]) >= m.settings.lanes  # type: ignore[arg-type]
+    """Whether the images that `n` reads fill at least half of a vector."""
+    return 2 * concrete(n.inputs[0].shape)[0] >= m.settings.lanes
 

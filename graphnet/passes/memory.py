@@ -15,6 +15,7 @@ from codegen.program import Slot
 from ..module import Decision, Group, Module
 from ..node import Constant, Node
 from ..ops.broadcast import Reshape
+from ..types import concrete, elements
 from .fuse import is_alias
 
 ALIGNMENT = 64
@@ -64,21 +65,15 @@ class _Arena:
         self.gaps = merged
 
 
-def concrete(n: Node) -> tuple[int, ...]:
-    return tuple(int(e) for e in n.shape)  # type: ignore[arg-type]
-
-
 def physical_shape(n: Node, layouts: dict[Node, tuple[int, ...]]) -> tuple[int, ...]:
-    shape = concrete(n)
+    """The extents of `n` in the order in which its axes lie in memory."""
+    shape = concrete(n.shape)
     order = layouts.get(n)
     return shape if order is None else tuple(shape[a] for a in order)
 
 
 def nbytes(n: Node) -> int:
-    total = DTYPES[FROM_NUMPY[n.dtype]].bytes
-    for e in concrete(n):
-        total *= e
-    return total
+    return DTYPES[FROM_NUMPY[n.dtype]].bytes * elements(n.type)
 
 
 def storage(n: Node, m: Module, stored: set[Node]) -> Node:

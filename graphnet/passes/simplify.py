@@ -14,6 +14,7 @@ from ..module import Module
 from ..node import Constant, Node, constant
 from ..rewrite import Rule, RuleSet, decisions, rewrite
 from ..site import derived
+from ..types import elements
 
 LARGEST_CONSTANT = 4096  # elements
 
@@ -158,8 +159,7 @@ def fold(node: Node) -> tuple[Node, str] | None:
         return None
     if not all(isinstance(e, int) for e in (*node.shape, *_size_of(node))):
         return None
-    elements = int(np.prod([int(e) for e in node.shape]))  # type: ignore[arg-type]
-    if elements > min(LARGEST_CONSTANT, max((a.size for a in arrays), default=1)):
+    if elements(node.type) > min(LARGEST_CONSTANT, max((a.size for a in arrays), default=1)):
         return None
     with np.errstate(all="ignore"):
         value = np.asarray(op.evaluate(*arrays), dtype=node.dtype)

@@ -168,6 +168,16 @@ def test_the_highest_precision_keeps_to_direct_sums():
         gn.compile(y, [x], precision="low")
 
 
+def test_an_input_that_needs_no_padding_is_brought_into_order_first(eager):
+    """The transform reads vectors of images, and the user's images lie one after the other."""
+    x, _, _, y, a = convolution(16, 8, 8, (6, 10), 3, "valid")
+    f = gn.compile(y, [x])
+    want = gn.compile(y, [x], precision="highest", state=f.state)(a)
+    np.testing.assert_allclose(f(a), want, rtol=0, atol=1e-4 * np.abs(want).max())
+    ops = [n.op.name for n in f.module({"N": 16}).graph.nodes()]
+    assert ops.index("relayout") < ops.index("winograd_input")
+
+
 def test_a_sum_of_the_result_does_not_dissolve_the_transform(eager):
     """A transform makes tiles, not elements: no other kernel can compute it one element at a time."""
     x, _, _, y, a = convolution(*CASES[0])
