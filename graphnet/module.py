@@ -9,13 +9,26 @@ from .node import Graph, Node
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of the ways that a choice was between: its modelled cost in operations, or why it was refused."""
+
+    name: str
+    cost: float | None
+    refused: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.refused}" if self.cost is None else f"{self.name} {self.cost / 1e9:.3g} Gop"
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """One choice a pass made, for `explain()`: about which node, what, why, and what was refused."""
+    """One choice a pass made, for `explain()`: about which node, what, why, and between what."""
 
     pass_name: str
     node: Node
     choice: str
     reason: str
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("expand", expand),  # composite ops become the ops they are made of
     ("simplify", simplify),  # constants, algebra
     ("specialise", specialise),  # named sizes become numbers
-    ("choose_conv", choose_conv),  # Winograd or direct sums, for each convolution
+    ("choose_conv", choose_conv),  # the algorithm of each convolution and gradient
     ("layout", layout),  # the order of axes in memory, and explicit conversions
     ("fuse", fuse),  # which nodes share a kernel
     ("memory", memory),  # a place for every stored value

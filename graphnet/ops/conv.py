@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ from .move import flip as flip_axes
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
+
+KINDS = ("auto", "direct", "winograd", "fft")  # of algorithms; after one, the rest of a name of `passes/choose_conv.py`
+PREFER = "prefer "  # before a kind or name: where it can be used, else "auto"
 
 
 def pair_of(value: object, what: str, least: int = 1) -> Pair:
@@ -117,9 +120,14 @@ class Convolution(Op):
     stride: Pair = (1, 1)
     padding: Padding = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
+    algorithm: str = field(default="auto", kw_only=True)
 
     def __post_init__(self) -> None:
         check_window(self.name, self.stride, self.padding, self.dilation)
+        words = str(self.algorithm).removeprefix(PREFER).split()
+        if not words or words[0] not in KINDS:
+            text = f"algorithm must be one of {', '.join(KINDS)}, or begin with one, not {self.algorithm!r}"
+            raise ShapeError(f"{self.name}: {text}")
 
     def _check(self, x: Type, y: Type) -> None:
         if x.rank != 4 or y.rank != 4:
@@ -131,6 +139,12 @@ class Convolution(Op):
 
     def _settings(self) -> tuple[Pair, Padding, Pair]:
         return self.stride, self.padding, self.dilation
+
+    @property
+    def _inherited(self) -> str:
+        """The algorithm of gradients: of the same kind, where that can be used."""
+        kind = self.algorithm.removeprefix(PREFER).split()[0]
+        return kind if kind == "auto" else PREFER + kind
 
     def _windows(self, out: Sequence[int], r: int, s: int) -> tuple[slice, slice]:
         """Rows and columns of padded x that meet w[..., r, s], for all P, Q."""
@@ -185,8 +199,8 @@ class Conv2d(Convolution):
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         x, w = node.inputs
         return (
-            apply(Conv2dInputGrad(*self._settings(), x.shape[2:]), w, cotangent),
-            apply(Conv2dWeightGrad(*self._settings(), concrete(w.shape[2:])), x, cotangent),
+            apply(Conv2dInputGrad(*self._settings(), x.shape[2:], algorithm=self._inherited), w, cotangent),
+            apply(Conv2dWeightGrad(*self._settings(), concrete(w.shape[2:]), algorithm=self._inherited), x, cotangent),
         )
 
     def flops(self, output: Type, *inputs: Type) -> int:
@@ -261,8 +275,8 @@ class Conv2dInputGrad(Convolution):
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         w, dy = node.inputs
         return (
-            apply(Conv2dWeightGrad(*self._settings(), concrete(w.shape[2:])), cotangent, dy),
-            apply(Conv2d(*self._settings()), cotangent, w),
+            apply(Conv2dWeightGrad(*self._settings(), concrete(w.shape[2:]), algorithm=self._inherited), cotangent, dy),
+            apply(Conv2d(*self._settings(), algorithm=self._inherited), cotangent, w),
         )
 
     def flops(self, output: Type, *inputs: Type) -> int:
@@ -316,8 +330,8 @@ class Conv2dWeightGrad(Convolution):
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         x, dy = node.inputs
         return (
-            apply(Conv2dInputGrad(*self._settings(), x.shape[2:]), cotangent, dy),
-            apply(Conv2d(*self._settings()), x, cotangent),
+            apply(Conv2dInputGrad(*self._settings(), x.shape[2:], algorithm=self._inherited), cotangent, dy),
+            apply(Conv2d(*self._settings(), algorithm=self._inherited), x, cotangent),
         )
 
     def flops(self, output: Type, *inputs: Type) -> int:
@@ -338,10 +352,15 @@ def conv2d(
     padding: str | int | Pair | Padding = "valid",
     dilation: int | Pair = 1,
     flip: bool = False,
+    algorithm: str = "auto",
 ) -> Node:
     """x (N,C,H,W), w (K,C,R,S) -> (N,K,P,Q). Padding: "valid", "same" (output ceil(n / stride), as
     TensorFlow), a number, or ((top, bottom), (left, right)). The kernel slides without being mirrored
-    (cross-correlation); `flip=True` mirrors it, which is convolution in the mathematical sense."""
+    (cross-correlation); `flip=True` mirrors it, which is convolution in the mathematical sense.
+
+    algorithm: "auto" takes the cheapest by a model; "direct", "winograd" and "fft" the cheapest of that kind; a
+    name as `explain()` prints it, such as "winograd F(4x4, 3x3)", that one. Compilation fails where it cannot be
+    used; "prefer fft" falls back to "auto" there, and is what the gradients of "fft" inherit."""
     if x.rank != 4 or w.rank != 4:
         raise ShapeError(f"conv2d needs an input (N,C,H,W) and a kernel (K,C,R,S), not {x!r} and {w!r}")
     strides, dilations = pair_of(stride, "conv2d: stride"), pair_of(dilation, "conv2d: dilation")
@@ -349,4 +368,5 @@ def conv2d(
         raise ShapeError(f"conv2d: the kernel must have concrete sizes, not {w!r}")
     window = pair_of(concrete(w.shape[2:]), "conv2d: kernel")
     pads = padding_of(padding, x.shape[2:], window, strides, dilations)
-    return apply(Conv2d(strides, pads, dilations), x, flip_axes(w, (2, 3)) if flip else w)
+    op = Conv2d(strides, pads, dilations, algorithm=algorithm)
+    return apply(op, x, flip_axes(w, (2, 3)) if flip else w)

@@ -1,0 +1,102 @@
+"""What algorithms for convolution have in common: the problem that a node states, and what an algorithm says of it.
+
+Every convolution of stride 1, and either gradient, is a sliding sum between an image x (n, c, ...) and something
+that slides. An input gradient is itself a convolution, of the cotangent with the kernel turned around:
+dx = dy padded by r - 1 - pad, convolved with w[k, c, r-1-i, r-1-j] over k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .node import Node, apply
+from .ops.conv import Conv2dInputGrad, Conv2dWeightGrad, Convolution, Padding, Pair
+from .ops.move import Flip, Pad, Transpose
+from .types import concrete
+
+Batch = dict[Node, int]  # which axis of a node runs over the batch; what an algorithm builds is added to it
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A convolution: x (n, c, h, w) padded by `padding`, w (k, c, *window), y (n, k, *out). Of an input gradient, x is
+    the cotangent. `gradient` is "", "input" or "weight"; `lanes` of a vector register; `batched`: whether the batch
+    is an axis that the layout pass may put innermost."""
+
+    gradient: str
+    n: int
+    c: int
+    k: int
+    size: Pair
+    window: Pair
+    out: Pair
+    padding: Padding
+    stride: Pair
+    dilation: Pair
+    lanes: int
+    batched: bool
+
+    @property
+    def direct(self) -> float:
+        """Operations of direct sums."""
+        return 2.0 * self.n * self.k * self.c * self.window[0] * self.window[1] * self.out[0] * self.out[1]
+
+    @property
+    def cropped(self) -> bool:
+        """Whether padding wider than the kernel would cut rows off the cotangent instead of padding it."""
+        return any(p < 0 for sides in self.padding for p in sides)
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One way to compute a convolution or gradient.
+
+    name    such as "winograd F(4x4, 3x3)"; its first word is the kind
+    error   the largest error in float32, relative to the largest result
+    refuse  why it cannot be used, or None
+    cost    modelled, in floating-point operations: comparable among algorithms, the same on every machine
+    build   the node from the inputs of the convolution or gradient; None: the node as it is"""
+
+    name: str
+    error: float
+    refuse: Callable[[Problem], str | None]
+    cost: Callable[[Problem], float]
+    build: Callable[[Problem, tuple[Node, ...], Batch], Node] | None
+
+    @property
+    def kind(self) -> str:
+        return self.name.split()[0]
+
+
+def problem(n: Node, lanes: int, batched: bool) -> Problem:
+    """What a convolution or gradient does, as a convolution."""
+    op = n.op
+    assert isinstance(op, Convolution)
+    if isinstance(op, Conv2dInputGrad):
+        (k, c, r, s), (size, _, h, w) = concrete(n.inputs[0].shape), concrete(n.shape)
+        _, _, p, q = concrete(n.inputs[1].shape)
+        reach = (op.dilation[0] * (r - 1), op.dilation[1] * (s - 1))
+        (top, left), (bottom, right) = zip(*op.padding, strict=True)
+        turned = ((reach[0] - top, reach[0] - bottom), (reach[1] - left, reach[1] - right))
+        return Problem("input", size, k, c, (p, q), (r, s), (h, w), turned, op.stride, op.dilation, lanes, batched)
+    is_weight = isinstance(op, Conv2dWeightGrad)
+    (k, c, r, s) = concrete(n.shape) if is_weight else concrete(n.inputs[1].shape)
+    size, _, p, q = concrete(n.inputs[1].shape) if is_weight else concrete(n.shape)
+    _, _, h, w = concrete(n.inputs[0].shape)
+    gradient = "weight" if is_weight else ""
+    return Problem(gradient, size, c, k, (h, w), (r, s), (p, q), op.padding, op.stride, op.dilation, lanes, batched)
+
+
+def turned_around(w: Node) -> Node:
+    """The kernel (K,C,R,S) that an input gradient slides over the cotangent: (C,K,R,S), views that cost nothing."""
+    return apply(Flip((2, 3)), apply(Transpose((1, 0, 2, 3)), w))
+
+
+def padded(x: Node, low: Pair, to: Pair, batch: Batch) -> Node:
+    """x (N,C,H,W) with `low` zeros before and as many after as give rows and columns `to`."""
+    high = tuple(t - e - a for t, e, a in zip(to, concrete(x.shape)[2:], low, strict=True))
+    if any(low) or any(high):
+        x = apply(Pad((0, 0, *low), (0, 0, *high), (0, 0, 0, 0)), x)
+        batch[x] = 0
+    return x
