@@ -234,7 +234,7 @@ def test_command_lines_that_cannot_be_understood(capsys: pytest.CaptureFixture[s
     assert usage("train lenet --data-dir here").startswith("--data-dir is for --data mnist")
     assert usage("emit lenet --output there --arch sm_90") == "--arch is for --target cuda"
     assert "code is emitted for cpu and cuda, not 'emulator'" in usage("emit lenet --output there --target emulator")
-    assert "unknown peer 'caffe'; there are torch, jax" in usage("bench lenet --against caffe")
+    assert "unknown peer 'caffe'; there are torch, torch.compile, jax, " in usage("bench lenet --against caffe")
     assert not Path("there").exists()
 
 

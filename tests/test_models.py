@@ -73,7 +73,7 @@ def test_loss_and_gradients_are_those_of_pytorch(name: str, dtype: str, toleranc
 
     work = harness.Workload(name, "train", 2, values, images, labels, statistics=statistics)
     theirs = torch_peer.parameters(work)
-    logits = torch_peer.NETWORKS[name](torch.from_numpy(images), theirs, True)
+    logits = torch_peer.logits(name, torch.from_numpy(images), theirs, training=True)
     their_loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels).long())
     their_loss.backward()
 
@@ -102,7 +102,7 @@ def test_logits_are_those_of_pytorch(name: str) -> None:
         f.state.array(p)[...] += np.random.default_rng(2).uniform(0, 0.5, p.shape)
     weights, statistics = ({p.name: f.state.array(p) for p in ps} for ps in (model.params.values(), model.statistics))
     work = harness.Workload(name, "infer", 2, weights, images, labels, statistics=statistics)
-    want = torch_peer.NETWORKS[name](torch.from_numpy(images), torch_peer.parameters(work), False).numpy()
+    want = torch_peer.logits(name, torch.from_numpy(images), torch_peer.parameters(work)).numpy()
     np.testing.assert_allclose(f(images), want, atol=1e-4 * np.abs(want).max())
 
 

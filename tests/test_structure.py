@@ -52,7 +52,7 @@ GRAPHNET = (
 LATE = {
     "graphnet/cli/__init__.py": "the module of the command that was asked for",
     "graphnet/data.py": "scikit-learn, of the extra [demo]",
-    "graphnet/bench/harness.py": "the peers, of the extra [bench]",
+    "graphnet/bench/harness.py": "what needs the extra [bench]: the peers, pictures",
 }
 
 

@@ -67,7 +67,7 @@ def test_losses_are_those_of_pytorch(model: str, optimizer: str, data: Dataset) 
     theirs: list[float] = []
     for epoch in range(5):
         for images, labels in batches(data.train_images, data.train_labels, 64, seed=0, epoch=epoch):
-            logits = torch_peer.NETWORKS[model](torch.from_numpy(images), params)
+            logits = torch_peer.logits(model, torch.from_numpy(images), params)
             loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels).long())
             update.zero_grad()
             loss.backward()

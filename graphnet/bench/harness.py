@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import glob
 import importlib
+import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from graphnet.errors import GraphnetError
 
-# Imported only when asked for: each is as large as the rest of the machine's Python together.
-PEERS: dict[str, str] = {"torch": "graphnet.bench.torch_peer", "jax": "graphnet.bench.jax_peer"}
 OPTIMIZERS = ("adam", "sgd", "momentum")
 
 
@@ -47,7 +48,38 @@ class Workload:
 
 
 # A step does the whole work once and returns when it is done.
-Step = Callable[[], object]
+Step = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One way to do the work. `make` prepares all that is not timed; `read` brings what a step returns into the
+    order of axes that ours has."""
+
+    make: Callable[[], Step]
+    read: Callable[[Any], Any] = np.asarray
+
+
+Configurations = dict[str, Configuration]  # by name
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A framework. Its module is imported only when asked for: each is as large as the rest of the machine's
+    Python together. `make(work)` there returns its Configurations."""
+
+    module: str
+    trains: bool = True
+
+
+PEERS = {
+    "torch": Peer("torch_peer"),
+    "torch.compile": Peer("torch_compile_peer"),
+    "jax": Peer("jax_peer"),
+    "onnxruntime": Peer("onnxruntime_peer", trains=False),
+    "openvino": Peer("openvino_peer", trains=False),
+}
+TOLERANCE = 1e-3  # of a result's greatest value: float32, by whatever algorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +96,65 @@ class Timing:
         return {k: round(1e3 * getattr(self, k), 4) for k in ("median", "lower", "upper", "minimum")}
 
 
-def peer_steps(peer: str, work: Workload, compiled: bool = False) -> dict[str, Step]:
-    """The configurations of a peer, by name. `compiled` adds the slow starters (torch.compile).
+def extra(module: str) -> ModuleType:
+    """A module of this package that needs the extra [bench]. Raises GraphnetError where that is missing."""
+    try:
+        return importlib.import_module(f"graphnet.bench.{module}")
+    except ImportError as e:
+        raise GraphnetError(f"{e.name or e} is not installed: pip install 'graphnet[bench]'") from None
 
-    Raises GraphnetError for a peer that is unknown or not installed. Call `pin` first."""
+
+def peer_configurations(peer: str, work: Workload) -> Configurations:
+    """The configurations of a peer. Raises GraphnetError for one that is unknown, not installed, or does not train.
+
+    Call `pin` first."""
     if peer not in PEERS:
         raise GraphnetError(f"unknown peer {peer!r}; there are {', '.join(PEERS)}")
-    try:
-        module = importlib.import_module(PEERS[peer])
-    except ImportError as e:
-        raise GraphnetError(f"{peer} is not installed ({e}): pip install 'graphnet[bench]'") from None
-    steps: dict[str, Step] = module.make(work, compiled)
-    return steps
+    if work.mode == "train" and not PEERS[peer].trains:
+        raise GraphnetError("it infers only")
+    found: Configurations = extra(PEERS[peer].module).make(work)
+    return found
+
+
+@dataclass(slots=True)
+class Field:
+    """Who takes part: steps by name, and why the others do not."""
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def enter(self, find: Callable[[], Configurations], peer: str, expected: Sequence[Any]) -> None:
+        """Adds the configurations of a peer whose first results are the expected ones, ours."""
+        try:
+            found = find()
+        except Exception as e:
+            self.left_out[peer] = _one_line(e)
+            return
+        for name, configuration in found.items():
+            try:
+                step = configuration.make()
+                for want in expected:
+                    check(configuration.read(step()), want)
+            except Exception as e:  # whatever a framework raises where it cannot do something
+                self.left_out[name] = _one_line(e)
+            else:
+                self.steps[name] = step
+
+
+def check(got: Any, want: Any) -> None:
+    """Raises GraphnetError where two results are not the same within TOLERANCE."""
+    got, want = np.asarray(got), np.asarray(want)
+    if got.shape != want.shape:
+        raise GraphnetError(f"its result has the shape {got.shape}, ours {want.shape}")
+    error = float(np.abs(got - want).max() / max(float(np.abs(want).max()), 1e-30))
+    if not error <= TOLERANCE:
+        raise GraphnetError(f"its result differs from ours by {error:.2g} of the greatest value")
+
+
+def _one_line(e: Exception) -> str:
+    """What went wrong, for a line of a table: compilers say a lot."""
+    said = " ".join(str(e).split())
+    return said[:160] if isinstance(e, GraphnetError) else f"{type(e).__name__}: {said[:160]}"
 
 
 def pin(threads: int) -> None:
@@ -108,14 +187,20 @@ def interleave(
     burst: int = 12,
     settle: int = 3,
     warmup: int = 5,
+    seconds: float = math.inf,
     on_round: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Timing]:
-    """Times every step `rounds` times `burst` times, in turns; the first `settle` of a burst are extra, untimed."""
+    """Times every step `rounds` times `burst` times, in turns; the first `settle` of a burst are extra, untimed.
+
+    No round is begun when the rounds before it have taken `seconds`."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         for _ in range(warmup):
             step()
+    begun = time.perf_counter()
     for done in range(rounds):
+        if done and time.perf_counter() - begun > seconds:
+            break
         for name, step in steps.items():
             for _ in range(settle):
                 step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .harness import Step, Workload
+from .harness import Configuration, Configurations, Step, Workload
+from .networks import NETWORKS
 
 Params = dict[str, jax.Array]
 
 
-class Images:
-    """What depends on how images lie in memory: NCHW or NHWC. In training (`updated` is not None), running
+class Layers:
+    """See `networks.Layers`; images lie as `layout` says, NCHW or NHWC. In training (`updated` is not None), running
     statistics come from the batch, and their new values go into `updated`."""
 
     def __init__(self, layout: str, params: Params, updated: Params | None = None) -> None:
@@ -26,26 +27,35 @@ class Images:
         self.channels = layout.index("C")
         self.rows = layout.index("H")
 
+    def has(self, name: str) -> bool:
+        return name in self.p
+
     def vector(self, b: jax.Array) -> jax.Array:
         return b[:, None, None] if self.channels == 1 else b
 
-    def conv(self, x: jax.Array, w: jax.Array, stride: int = 1, padding: int = 0) -> jax.Array:
+    def conv(self, x: Any, w: str, b: str | None = None, stride: int = 1, padding: int = 0) -> Any:
         kernel = "OIHW" if self.layout == "NCHW" else "HWIO"
         numbers, pads = (self.layout, kernel, self.layout), ((padding, padding),) * 2
-        return lax.conv_general_dilated(x, w, (stride, stride), pads, dimension_numbers=numbers)
+        y = lax.conv_general_dilated(x, self.p[w], (stride, stride), pads, dimension_numbers=numbers)
+        return y + self.vector(self.p[b]) if b else y
 
-    def layer(self, x: jax.Array, k: int, stride: int = 1, padding: int = 0) -> jax.Array:
-        """Convolution k with its bias, and relu."""
-        return jax.nn.relu(self.conv(x, self.p[f"w{k}"], stride, padding) + self.vector(self.p[f"b{k}"]))
+    def dense(self, x: Any, w: str, b: str) -> Any:
+        return x @ self.p[w] + self.p[b]
 
-    def max_pool(self, x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+    def relu(self, x: Any) -> Any:
+        return jax.nn.relu(x)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return x + y
+
+    def max_pool(self, x: Any, window: int, stride: int, padding: int = 0) -> Any:
         def along(value: Any, other: Any) -> tuple[Any, ...]:
             return tuple(value if self.rows <= a < self.rows + 2 else other for a in range(4))
 
         pads = along((padding, padding), (0, 0))
         return lax.reduce_window(x, -jnp.inf, lax.max, along(window, 1), along(stride, 1), pads)
 
-    def batch_norm(self, x: jax.Array, name: str) -> jax.Array:
+    def batch_norm(self, x: Any, name: str) -> Any:
         scale, shift, mean, variance = (self.p[f"{name}.{k}"] for k in ("scale", "shift", "mean", "variance"))
         if self.updated is not None:
             axes = tuple(a for a in range(4) if a != self.channels)
@@ -58,68 +68,12 @@ class Images:
         slope = scale * lax.rsqrt(variance + 1e-5)
         return x * self.vector(slope) + self.vector(shift - mean * slope)
 
-    def flat(self, x: jax.Array) -> jax.Array:
-        """(N, ...); the dense weights expect channels first."""
+    def mean(self, x: Any) -> Any:
+        return x.mean((self.rows, self.rows + 1))
+
+    def flat(self, x: Any) -> Any:
+        """The dense weights expect channels first."""
         return (x if self.channels == 1 else x.transpose(0, 3, 1, 2)).reshape(len(x), -1)
-
-    def dense(self, x: jax.Array, first: int) -> jax.Array:
-        """Three dense layers, relu between them."""
-        p, h = self.p, x
-        for k in (first, first + 1):
-            h = jax.nn.relu(h @ p[f"w{k}"] + p[f"b{k}"])
-        return h @ p[f"w{first + 2}"] + p[f"b{first + 2}"]
-
-
-def lenet(x: jax.Array, i: Images) -> jax.Array:
-    h = i.max_pool(i.layer(x, 1, padding=2), 2, 2)
-    h = i.max_pool(i.layer(h, 2), 2, 2)
-    return i.dense(i.flat(h), 3)
-
-
-def mlp(x: jax.Array, i: Images) -> jax.Array:
-    return i.dense(x.reshape(len(x), -1), 1)
-
-
-def alexnet(x: jax.Array, i: Images) -> jax.Array:
-    h = i.max_pool(i.layer(x, 1, stride=4, padding=2), 3, 2)
-    h = i.max_pool(i.layer(h, 2, padding=2), 3, 2)
-    for k in (3, 4, 5):
-        h = i.layer(h, k, padding=1)
-    return i.dense(i.flat(i.max_pool(h, 3, 2)), 6)
-
-
-def vgg16(x: jax.Array, i: Images) -> jax.Array:
-    h, k = x, 0
-    for convolutions in (2, 2, 3, 3, 3):
-        for _ in range(convolutions):
-            k += 1
-            h = i.layer(h, k, padding=1)
-        h = i.max_pool(h, 2, 2)
-    return i.dense(i.flat(h), k + 1)
-
-
-def resnet18(x: jax.Array, i: Images) -> jax.Array:
-    def convolution(name: str, x: jax.Array, stride: int, padding: int) -> jax.Array:
-        return i.batch_norm(i.conv(x, i.p[f"{name}.w"], stride, padding), name)
-
-    def block(name: str, x: jax.Array, stride: int) -> jax.Array:
-        h = jax.nn.relu(convolution(f"{name}.first", x, stride, 1))
-        h = convolution(f"{name}.second", h, 1, 1)
-        return jax.nn.relu(h + (convolution(f"{name}.shortcut", x, stride, 0) if f"{name}.shortcut.w" in i.p else x))
-
-    h = i.max_pool(jax.nn.relu(convolution("stem", x, 2, 3)), 3, 2, 1)
-    for stage in (1, 2, 3, 4):
-        h = block(f"stage{stage}.2", block(f"stage{stage}.1", h, 1 if stage == 1 else 2), 1)
-    return h.mean((i.rows, i.rows + 1)) @ i.p["dense.w"] + i.p["dense.b"]
-
-
-NETWORKS: dict[str, Callable[[jax.Array, Images], jax.Array]] = {
-    "lenet": lenet,
-    "mlp": mlp,
-    "alexnet": alexnet,
-    "vgg16": vgg16,
-    "resnet18": resnet18,
-}
 
 
 def parameters(work: Workload, layout: str) -> Params:
@@ -154,7 +108,7 @@ def _training(work: Workload, layout: str) -> Step:
 
     def loss_of(params: Params, statistics: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, Params]:
         updated: Params = {}
-        logits = network(x, Images(layout, params | statistics, updated))
+        logits = network(x, Layers(layout, params | statistics, updated))
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], axis=1).mean(), updated
 
     def step(params: Params, held: Any, x: jax.Array, y: jax.Array) -> tuple[Params, Any, jax.Array]:
@@ -195,17 +149,17 @@ def _inputs(work: Workload, layout: str) -> tuple[jax.Array, jax.Array]:
 
 def _inference(work: Workload, layout: str) -> Step:
     network, params = NETWORKS[work.model], parameters(work, layout) | _statistics(work)
-    run = jax.jit(lambda x, p: network(x, Images(layout, p)))
+    run = jax.jit(lambda x, p: network(x, Layers(layout, p)))
     x, _ = _inputs(work, layout)
     return lambda: run(x, params).block_until_ready()
 
 
-def make(work: Workload, compiled: bool = False) -> dict[str, Step]:
-    """Configurations by name; JAX always compiles, so `compiled` adds nothing.
+def make(work: Workload) -> Configurations:
+    """Configurations by name, each under one jit.
 
     The number of threads was fixed by `harness.pin`, before JAX was imported."""
     one = _training if work.mode == "train" else _inference
-    steps = {"jax": one(work, "NCHW")}
+    found = {"jax": Configuration(partial(one, work, "NCHW"))}
     if any(w.ndim == 4 for w in work.weights.values()):
-        steps["jax NHWC"] = one(work, "NHWC")
-    return steps
+        found["jax NHWC"] = Configuration(partial(one, work, "NHWC"))
+    return found

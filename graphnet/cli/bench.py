@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
@@ -12,9 +15,23 @@ from tqdm import tqdm
 from codegen.machine import available_threads
 from codegen.measure import rates
 
-from ..bench.harness import OPTIMIZERS, PEERS, Step, Timing, Workload, interleave, peer_steps, pin
+from ..bench.harness import (
+    OPTIMIZERS,
+    PEERS,
+    Field,
+    Step,
+    Timing,
+    Workload,
+    extra,
+    interleave,
+    peer_configurations,
+    pin,
+)
+from ..bench.report import OURS, compared, table
+from ..files import replacing
 from ..function import Function
 from ..models import DIGITS, Model
+from ..node import Graph
 from .common import (
     LARGE,
     UsageError,
@@ -29,10 +46,10 @@ from .common import (
     declared,
     model_of,
     print_json,
+    rate,
     words,
 )
 
-OURS = "graphnet"
 BURST, BURST_LARGE = 12, 3
 RATE = 1e-3  # of learning, the same for everyone
 
@@ -45,11 +62,12 @@ EXAMPLES = """\
 examples:
   graphnet bench lenet
   graphnet bench lenet --mode train --batch 64 --threads 2 --against torch,jax
-  graphnet bench mlp --mode infer --batch 1 --threads 1 --against torch --json
-  graphnet bench resnet18 --mode train --batch 8 --against torch --rounds 5
+  graphnet bench mlp --mode infer --batch 1 --threads 1 --against torch,onnxruntime,openvino --json
+  graphnet bench resnet18 --mode train --batch 8 --against torch,torch.compile --rounds 5 --output resnet.png
 
-PyTorch and JAX come with the extra: pip install 'graphnet[bench]'. Of each, every configuration that is known to be
-fast is timed (memory formats; torch.compile with --compiled), and the best one counts."""
+The peers come with the extra: pip install 'graphnet[bench]'. Of each, every configuration that is known to be fast is
+timed, and the best one counts; one that cannot run, or computes something else, is named with the reason.
+torch.compile needs a C++ compiler, and up to a minute to start."""
 
 
 def declare(p: argparse.ArgumentParser) -> None:
@@ -57,17 +75,14 @@ def declare(p: argparse.ArgumentParser) -> None:
     add_mode(p)
     add_batch(p)
     add_threads(p)
-    p.add_argument(
-        "--optimizer", choices=OPTIMIZERS, help=f"of the training step (default: adam; momentum {LARGE})"
-    )
-    p.add_argument(
-        "--against", type=words, default=(), metavar="PEER,...", help=f"other frameworks: {','.join(PEERS)}"
-    )
-    p.add_argument("--compiled", action="store_true", help="also torch.compile, which takes minutes to start")
+    p.add_argument("--optimizer", choices=OPTIMIZERS, help=f"of the training step (default: adam; momentum {LARGE})")
+    p.add_argument("--against", type=words, default=(), metavar="PEER,...", help=f"other frameworks: {','.join(PEERS)}")
     p.add_argument("--rounds", type=count, default=15, metavar="N", help="turns (default: 15)")
     p.add_argument(
         "--burst", type=count, metavar="N", help=f"timed steps a turn (default: {BURST}; {BURST_LARGE} {LARGE})"
     )
+    p.add_argument("--seconds", type=rate, default=60.0, help="begin no more rounds after so long (default: 60)")
+    p.add_argument("--output", metavar="FILE.png", help="draw the comparison, too: .png, .svg or .pdf")
     add_json(p)
 
 
@@ -78,97 +93,107 @@ def run(a: argparse.Namespace) -> None:
     threads = min(a.threads or available_threads(), available_threads())
     peak = rates().flops * threads / 1e9
     pin(threads)  # before any peer is imported
-    model = model_of(a)
-    burst = a.burst or (BURST if a.model in DIGITS else BURST_LARGE)
-    function, step, work, first = ours(model, a, threads)
-    steps: dict[str, Step] = {OURS: step}
-    for peer in a.against:
-        steps |= peer_steps(peer, work, a.compiled)
-    with tqdm(total=a.rounds, unit="round", leave=False, disable=None, file=sys.stderr) as bar:
-        timings = interleave(
-            steps,
-            rounds=a.rounds,
-            burst=burst,
-            settle=-(-burst // 4),
-            warmup=min(burst, 5),
-            on_round=lambda done: bar.update(),
-        )
-    flops = sum(k.flops for k in function.explain().kernels)
-    found = report(a, threads, timings, flops, peak) | {
-        "seconds_first_step": first,
-        "memory_bytes": function.memory().total,
-        "versions": versions(a.against),
-    }
+    with ExitStack() as stack:
+        picture = stack.enter_context(replacing(a.output)) if a.output else None
+        plot = extra("plot") if a.output else None
+        found = compare(a, threads, peak)
+        if plot is not None:
+            plot.bars(picture, title(found), found)
     if a.json:
         print_json(found)
     else:
-        print(table(found))
+        print(described(found))
 
 
-def ours(model: Model, a: argparse.Namespace, threads: int) -> tuple[Function, Step, Workload, float]:
-    """Our function, a step of it, the same work for the peers, and the seconds of the first step, from declaration."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Ours:
+    """Our function and a step of it; the same work for the peers, and what its first steps return; the seconds of
+    the first step, from declaration."""
+
+    function: Function
+    step: Step
+    work: Workload
+    expected: tuple[Any, ...]
+    seconds: float
+
+
+def ours(model: Model, a: argparse.Namespace, threads: int) -> Ours:
     images, labels = arbitrary_batch(model, a.batch)
     start = time.perf_counter()
     settings = {"learning_rate": RATE} if a.mode == "train" else {}
     function = declared(model, a.mode, a.optimizer, threads=threads, **settings)
     weights = {name: function.state.array(p).copy() for name, p in model.params.items()}
     statistics = {p.name: function.state.array(p).copy() for p in model.statistics}
-    call(function, images, labels)
-    first = time.perf_counter() - start
+    step = partial(call, function, images, labels)
+    first = step()
+    seconds = time.perf_counter() - start
     work = Workload(a.model, a.mode, threads, weights, images, labels, a.optimizer, RATE, statistics)
-    return function, lambda: call(function, images, labels), work, first
+    # A second loss tells of the first update.
+    return Ours(function, step, work, (first, step()) if a.mode == "train" else (first,), seconds)
 
 
-def report(
-    a: argparse.Namespace, threads: int, timings: dict[str, Timing], flops: int, peak: float
-) -> dict[str, Any]:
-    """What --json prints: milliseconds, and ratios to graphnet's median (above 1, graphnet is faster)."""
-    own = timings[OURS].median
-    gflops = flops / own / 1e9
-    peers = {name: t.median for name, t in timings.items() if name != OURS}
-    best = min(peers, key=lambda name: peers[name], default=None)
+def compare(a: argparse.Namespace, threads: int, peak: float) -> dict[str, Any]:
+    """One run: what --json prints."""
+    model = model_of(a)
+    own = ours(model, a, threads)
+    field = Field({OURS: own.step})
+    for peer in a.against:
+        field.enter(partial(peer_configurations, peer, own.work), peer, own.expected)
+    timings = timed(field, a, a.burst or (BURST if a.model in DIGITS else BURST_LARGE))
+    flops = operations(own.function.module({"N": a.batch}, stop_after="specialise").graph)
+    found = compared(timings, flops, peak, field.left_out)
+    found["results"][OURS]["memory_bytes"] = own.function.memory().total
+    if "torch" in found["results"]:
+        found["results"]["torch"]["memory_bytes"] = extra(PEERS["torch"].module).peak_bytes(own.work)
     return {
         "model": a.model,
         "mode": a.mode,
         "batch": a.batch,
         "threads": threads,
         "optimizer": a.optimizer if a.mode == "train" else None,
-        "rounds": a.rounds,
-        "results": {
-            name: {**t.milliseconds(), "steps": t.count, "ratio": round(t.median / own, 3)}
-            for name, t in timings.items()
-        },
-        "best_peer": best,
-        "ratio_to_best_peer": None if best is None else round(peers[best] / own, 3),
-        "gflops": round(gflops, 1),
-        "peak_gflops": round(peak, 1),
-        "percent_of_peak": round(100 * gflops / peak, 1),
+        **found,
+        "seconds_first_step": own.seconds,
+        "versions": versions(a.against),
     }
 
 
+def operations(graph: Graph) -> int:
+    """Of all ops as they were declared: a convolution counts as direct sums, however it is computed."""
+    return sum(n.op.flops(n.type, *(i.type for i in n.inputs)) for n in graph.nodes())
+
+
+def timed(field: Field, a: argparse.Namespace, burst: int) -> dict[str, Timing]:
+    with tqdm(total=a.rounds, unit="round", leave=False, disable=None, file=sys.stderr) as bar:
+        return interleave(
+            field.steps,
+            rounds=a.rounds,
+            burst=burst,
+            settle=-(-burst // 4),
+            warmup=min(burst, 5),
+            seconds=a.seconds,
+            on_round=lambda done: bar.update(),
+        )
+
+
 def versions(peers: tuple[str, ...]) -> dict[str, str]:
-    """Of the peers, which are imported by now."""
-    return {p: str(getattr(sys.modules.get(p), "__version__", "unknown")) for p in peers}
+    """Of the peers' packages that are imported by now."""
+    packages = {p.split(".")[0] for p in peers}
+    return {p: str(getattr(sys.modules[p], "__version__", "unknown")) for p in sorted(packages & sys.modules.keys())}
 
 
-def table(r: dict[str, Any]) -> str:
+def title(r: dict[str, Any]) -> str:
     optimizer = f" with {r['optimizer']}" if r["optimizer"] else ""
-    lines = [
-        f"{r['model']}, {r['mode']}{optimizer}, batch {r['batch']}, {r['threads']} threads: milliseconds a step",
-        "",
-        f"{'':20} {'median':>9} {'quartiles':>19} {'of graphnet':>12}",
+    return f"{r['model']}, {r['mode']}{optimizer}, batch {r['batch']}, {r['threads']} threads: milliseconds a step"
+
+
+def described(r: dict[str, Any]) -> str:
+    """For people."""
+    notes = [
+        f"GFLOP/s count {r['mflop']:,.1f} MFLOP a step for everyone, convolutions as direct sums; the peak is "
+        f"{r['peak_gflops']:.0f}",
+        f"graphnet's first step took {r['seconds_first_step']:.2f} s",
+        *([", ".join(f"{name} {version}" for name, version in r["versions"].items())] if r["versions"] else []),
     ]
-    for name, t in sorted(r["results"].items(), key=lambda row: row[1]["median"]):
-        quartiles = f"{t['lower']:.3f} - {t['upper']:.3f}"
-        lines.append(f"{name:20} {t['median']:>9.3f} {quartiles:>19} {t['ratio']:>11.2f}x")
-    lines += [
-        "",
-        f"graphnet: {r['gflops']:.1f} GFLOP/s, {r['percent_of_peak']:.0f}% of the {r['peak_gflops']:.0f} that these "
-        f"cores can do; {r['memory_bytes'] / 2**20:.2f} MiB; first step {r['seconds_first_step']:.2f} s",
-    ]
-    if r["best_peer"] is not None:
-        ratio = r["ratio_to_best_peer"]
-        verdict = f"{ratio:.2f} times as fast as" if ratio >= 1 else f"{1 / ratio:.2f} times as slow as"
-        tried = ", ".join(f"{peer} {version}" for peer, version in r["versions"].items())
-        lines.append(f"graphnet is {verdict} {r['best_peer']} ({tried})")
-    return "\n".join(lines)
+    if any("memory_bytes" in row for name, row in r["results"].items() if name != OURS):
+        notes.append("peak memory: graphnet's is exact; PyTorch's is the most that its allocator held at once")
+    return "\n".join([table(title(r), r), *notes])
