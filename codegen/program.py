@@ -34,18 +34,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Program:
+    """The steps from number `first` on run at every call. Those before *prepare*: what they store is kept between
+    calls, and they run only where what they read has changed."""
+
     name: str
     slots: tuple[Slot, ...]
     steps: tuple[Step, ...]
     arena_bytes: int
+    first: int = 0
 
     def barriers(self) -> tuple[bool, ...]:
         """For each step, whether it must wait for those before it: whether it touches memory that a
-        step since the last wait wrote, or writes memory that one read."""
+        step since the last wait wrote, or writes memory that one read. Nothing waits for preparation, which
+        is over when the first of the other steps starts."""
         wait: list[bool] = []
         reads: list[Slot] = []
         writes: list[Slot] = []
-        for step in self.steps:
+        for number, step in enumerate(self.steps):
+            if number == self.first:
+                reads, writes = [], []
             r = [self.slots[i] for i in step.reads]
             w = [self.slots[i] for i in step.writes]
             conflict = any(overlap(a, b) for a in r + w for b in writes) or any(overlap(a, b) for a in w for b in reads)

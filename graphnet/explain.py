@@ -18,7 +18,7 @@ from .specialization import Specialization
 @dataclass(frozen=True, slots=True)
 class KernelReport:
     """One kernel. Seconds are None where they are not known: predictions are for CPUs, measurements of the
-    last call."""
+    last call (of the last preparation, if the kernel is `prepared`)."""
 
     number: int
     name: str
@@ -28,6 +28,7 @@ class KernelReport:
     flops: int
     bytes: int
     waits: bool  # for the other threads, before it starts
+    prepared: bool  # not at every call: only after a write of the parameters on which it depends
     reasons: tuple[str, ...]
     predicted: float | None
     measured: float | None
@@ -87,6 +88,7 @@ def explain(spec: Specialization) -> Explanation:
                 flops,
                 nbytes,
                 wait,
+                number < spec.program.first,
                 group.reasons if group else ("the result could not be computed in place",),
                 machine_rates.seconds(flops, nbytes, spec.threads) if machine_rates else None,
                 float(measured[number]) if measured is not None else None,
@@ -128,10 +130,14 @@ def _time(seconds: float | None) -> str:
 
 def _lines(e: Explanation) -> list[str]:
     sizes = ", ".join(f"{k}={v}" for k, v in e.sizes.items())
+    each = [k for k in e.kernels if not k.prepared]
+    prepared = len(e.kernels) - len(each)
     out = [
-        f"{len(e.kernels)} kernels for {e.target}, {e.threads} threads{', ' + sizes if sizes else ''}",
+        f"{len(each)} kernels for {e.target}, {e.threads} threads{', ' + sizes if sizes else ''}"
+        + (f"; {prepared} more only when parameters were written" if prepared else ""),
         f"memory: arena {e.memory['arena']:,} B, parameters {e.memory['parameters']:,} B, "
-        f"total {e.memory['total']:,} B",
+        + (f"prepared from them {e.memory['prepared']:,} B, " if prepared else "")
+        + f"total {e.memory['total']:,} B",
         f"compiled in {sum(e.compile_seconds.values()):.2f} s",
         "",
         f"{'':>3} {'MFLOP':>8} {'KB':>8} {'floor us':>9} {'us':>8} {'GFLOP/s':>8}  kernel",
@@ -142,12 +148,13 @@ def _lines(e: Explanation) -> list[str]:
             f"{k.number:>3} {k.flops / 1e6:>8.2f} {k.bytes / 1024:>8.1f} {_time(k.predicted):>9} "
             f"{_time(k.measured):>8} {rate:>8}  {' + '.join(k.ops)}"
         )
-        out.append(f"{'':50}  {k.how}{'; waits for all threads' if k.waits else ''}")
+        notes = ("; waits for all threads" if k.waits else "") + ("; prepared, not at every call" if k.prepared else "")
+        out.append(f"{'':50}  {k.how}{notes}")
         if k.lines:
             out.append(f"{'':50}  from {', '.join(k.lines)}")
-    total_flops = sum(k.flops for k in e.kernels)
-    predicted = sum(k.predicted or 0.0 for k in e.kernels)
-    measured = sum(k.measured or 0.0 for k in e.kernels)
+    total_flops = sum(k.flops for k in each)
+    predicted = sum(k.predicted or 0.0 for k in each)
+    measured = sum(k.measured or 0.0 for k in each)
     out.append("")
     out.append(
         f"total: {total_flops / 1e6:.1f} MFLOP"

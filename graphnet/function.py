@@ -51,6 +51,7 @@ class Function:
         self.observers = tuple(observers)
         self.precision = precision
         self._signature = Signature(graph)
+        self._updated = tuple(p.name for p, _ in graph.updates)
         self._lock = threading.RLock()
         self._by_shapes: dict[tuple[tuple[int, ...], ...], Specialization] = {}
         self._compiled: dict[tuple[int, ...], Specialization] = {}
@@ -134,7 +135,7 @@ class Function:
         bound = []
         for n, slot in plan.slot.items():
             if isinstance(n.op, Parameter):
-                array = self.state.array(n)
+                array = self.state.memory(n)
             elif isinstance(n.op, Constant):
                 array = np.ascontiguousarray(n.op.array)
             else:
@@ -149,6 +150,8 @@ class Function:
             self._upload(spec, executable)
         else:
             self.state.fetch()
+        if spec.prepared_at != self.state.version:
+            self._prepare(spec)
         for slot, array in zip(spec.inputs, arrays, strict=True):
             executable.bind(slot, array)
         outputs = []
@@ -156,10 +159,21 @@ class Function:
             out = np.empty(shape, dtype)
             executable.bind_output(slot, out)
             outputs.append(out)
-        executable.run()
+        try:
+            executable.run()
+        finally:
+            if self._updated:
+                self.state.wrote(self._updated)
         spec.calls += 1
         results = [o if o.ndim else o[()] for o in outputs]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _prepare(self, spec: Specialization) -> None:
+        """Computes what is prepared from parameters, unless none of them was written since the last time."""
+        version = self.state.version
+        if spec.prepared_at < 0 or self.state.written_since(spec.prepared_at, spec.sources):
+            spec.executable.prepare()
+        spec.prepared_at = version
 
     def _upload(self, spec: Specialization, executable: OnDevice) -> None:
         """Brings to the GPU the parameters whose newest value is not there, and notes which will be newer there."""

@@ -199,7 +199,10 @@ def lower(m: Module) -> Lowered:
     for n, target in plan.copies:
         steps.append(_copy(len(steps), n, target, m, stored))
         groups.append(None)
-    return Lowered(Program("program", plan.slots, tuple(steps), plan.arena_bytes), tuple(groups))
+    first = sum(g.prepared for g in m.groups)
+    return Lowered(
+        Program("program", plan.slots, tuple(steps), plan.prepared_bytes + plan.arena_bytes, first), tuple(groups)
+    )
 
 
 def _copy(number: int, n: Node, target: int, m: Module, stored: set[Node]) -> Step:

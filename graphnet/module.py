@@ -45,12 +45,14 @@ class Settings:
 class Group:
     """One kernel: nodes computed at the same index, inputs first, and those of them that are stored.
 
-    `anchors` are the nodes that reduce; `reasons` say why nodes joined, for `explain()`."""
+    `anchors` are the nodes that reduce; `reasons` say why nodes joined, for `explain()`. A group that is `prepared`
+    does not run at every call: see `passes.prepare`."""
 
     nodes: tuple[Node, ...]
     anchors: tuple[Node, ...]
     stored: tuple[Node, ...]
     reasons: tuple[str, ...] = ()
+    prepared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

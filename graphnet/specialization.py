@@ -11,7 +11,7 @@ from codegen.program import Program, Scheduled
 
 from .lower import Lowered
 from .module import Module
-from .node import Node
+from .node import Node, Parameter
 from .passes.memory import Plan
 from .targets import Executable, Schedules, Target
 
@@ -21,13 +21,14 @@ class Memory:
     """Bytes of an executable, exact before anything is allocated."""
 
     arena: int
+    prepared: int  # computed from parameters and kept
     parameters: int
     inputs: int
     outputs: int
 
     @property
     def total(self) -> int:
-        return self.arena + self.parameters + self.inputs + self.outputs
+        return self.arena + self.prepared + self.parameters + self.inputs + self.outputs
 
 
 @dataclass(slots=True, eq=False)
@@ -44,14 +45,18 @@ class Specialization:
     seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
     bound: list[tuple[Node, int, np.ndarray]]  # parameters and constants, kept alive with their slots
     calls: int = 0
+    prepared_at: int = -1  # the version of the state from which values were prepared last
     inputs: tuple[int, ...] = field(init=False)  # slots
     outputs: tuple[tuple[int, tuple[int, ...], np.dtype], ...] = field(init=False)  # slots, shapes, dtypes
+    sources: tuple[str, ...] = field(init=False)  # the parameters from which values are prepared
 
     def __post_init__(self) -> None:
         plan: Plan = self.module.plan
         self.inputs = tuple(plan.slot[n] for n in self.module.graph.inputs)
         slots = [(s, plan.slots[s]) for s in plan.outputs]
         self.outputs = tuple((number, s.shape, numpy_dtype(s.dtype)) for number, s in slots)
+        read = [reads for g, reads in zip(self.module.groups, plan.reads, strict=True) if g.prepared]
+        self.sources = tuple({n.name: None for reads in read for n in reads if isinstance(n.op, Parameter)})
 
     @property
     def scheduled(self) -> tuple[Scheduled, ...]:
@@ -68,6 +73,7 @@ class Specialization:
         graph = self.module.graph
         return Memory(
             plan.arena_bytes,
+            plan.prepared_bytes,
             sum(plan.slots[plan.slot[p]].bytes for p in graph.parameters),
             sum(plan.slots[plan.slot[n]].bytes for n in graph.inputs),
             sum(plan.slots[s].bytes for s in plan.outputs),

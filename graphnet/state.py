@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -15,17 +15,27 @@ from .types import concrete
 
 
 class State:
-    """Parameter values by name. Executables read and update these arrays in place."""
+    """Parameter values by name. Executables read and update these arrays in place; everybody else reads views of
+    them, which show each new value, and writes by `state[name] = value`: what functions have prepared from a value
+    is computed again when it has changed.
+
+    version: the number of writes so far."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self._arrays: dict[str, np.ndarray] = {}
         self._nodes: dict[str, Node] = {}
+        self.version = 0
+        self._written: dict[str, int] = {}  # the version that the last write of a value made
         self._fetch: dict[str, Callable[[np.ndarray], object]] = {}  # of values that are newer on a GPU
 
     def array(self, parameter: Node) -> np.ndarray:
-        """The value of a parameter, made by its initialiser at the first request. The random stream is
+        """The value of a parameter, made by its initialiser at the first request, to read. The random stream is
         keyed by the seed and the parameter's name, so it does not depend on what else there is."""
+        return _readable(self.memory(parameter))
+
+    def memory(self, parameter: Node) -> np.ndarray:
+        """The same, for those who write into it and say so (`wrote`)."""
         op = parameter.op
         if not isinstance(op, Parameter):
             raise GraphnetError(f"{parameter!r} is not a parameter")
@@ -42,6 +52,16 @@ class State:
         self.fetch(name)
         return self._arrays[name]
 
+    def wrote(self, names: Iterable[str]) -> None:
+        """Notes that these values may have changed."""
+        self.version += 1
+        for name in names:
+            self._written[name] = self.version
+
+    def written_since(self, version: int, names: Iterable[str]) -> bool:
+        """Whether one of these values has been written after that version."""
+        return any(self._written.get(name, 0) > version for name in names)
+
     def fetch(self, name: str | None = None) -> None:
         """Brings values that are newer elsewhere into the arrays: one, or all."""
         for n in [name] if name is not None else list(self._fetch):
@@ -56,20 +76,30 @@ class State:
         """Whether the newest value is the one that this `fetch` copies."""
         return self._fetch.get(name) is fetch
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, key: str | Node) -> np.ndarray:
+        """The value of a parameter, or the one of that name, to read."""
+        name = self._name(key)
         if name not in self._arrays:
             raise GraphnetError(f"no parameter {name!r}; there are {', '.join(self._arrays) or 'none yet'}")
         self.fetch(name)
-        return self._arrays[name]
+        return _readable(self._arrays[name])
 
-    def __setitem__(self, name: str, value: np.ndarray) -> None:
+    def __setitem__(self, key: str | Node, value: np.ndarray) -> None:
         """Overwrites a parameter's value; shape and dtype must be its own."""
-        target, value = self[name], np.asarray(value)
+        name, target, value = self._name(key), self[key], np.asarray(value)
         if value.shape != target.shape:
             raise ShapeError(f"parameter {name!r} has shape {target.shape}, the given value {value.shape}")
         if value.dtype != target.dtype:
             raise DTypeError(f"parameter {name!r} is {target.dtype}, the given value {value.dtype}")
-        target[...] = value
+        self._arrays[name][...] = value
+        self.wrote((name,))
+
+    def _name(self, key: str | Node) -> str:
+        """The name of a parameter, whose value is made if it was not."""
+        if isinstance(key, str):
+            return key
+        self.memory(key)
+        return key.name
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -82,7 +112,14 @@ class State:
 
     def items(self) -> list[tuple[str, np.ndarray]]:
         self.fetch()
-        return list(self._arrays.items())
+        return [(name, _readable(value)) for name, value in self._arrays.items()]
+
+
+def _readable(value: np.ndarray) -> np.ndarray:
+    """A view of an array that refuses to be written through."""
+    view = value.view()
+    view.flags.writeable = False
+    return view
 
 
 def _aligned(value: np.ndarray) -> np.ndarray:

@@ -32,11 +32,14 @@ from .errors import GraphnetError
 
 
 class Executable(Protocol):
-    """A program ready to run: external slots are bound to arrays, then it runs and has filled the outputs."""
+    """A program ready to run: external slots are bound to arrays, then it runs and has filled the outputs.
+    `prepare` runs first, and again whenever a parameter has another value that the program does not write."""
 
     def bind(self, slot: int, array: np.ndarray) -> None: ...
 
     def bind_output(self, slot: int, array: np.ndarray) -> None: ...
+
+    def prepare(self) -> None: ...
 
     def run(self) -> None: ...
 
@@ -47,7 +50,8 @@ class OnDevice:
 
     def __init__(self, program: CudaProgram) -> None:
         self.program = program
-        self.bind, self.bind_output, self.run = program.bind, program.bind_output, program.execute
+        self.bind, self.bind_output = program.bind, program.bind_output
+        self.prepare, self.run = program.prepare, program.execute
         self._readers: dict[int, Callable[[np.ndarray], object]] = {}
 
     def reader(self, slot: int) -> Callable[[np.ndarray], object]:

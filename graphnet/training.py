@@ -183,7 +183,8 @@ class Trainer:
         history = History()
         for epoch in range(epochs):
             begun, first, number = time.perf_counter(), len(history.losses), self._epochs
-            self.state.array(self._rate)[...] = self.learning_rate * SCHEDULES[schedule](epoch, epochs)
+            rate = self.learning_rate * SCHEDULES[schedule](epoch, epochs)
+            self.state[self._rate] = np.asarray(rate, self._rate.dtype)
             for images, labels in batches(data.train_images, data.train_labels, batch, self.seed, number):
                 self._one(images, labels, history)
                 on_step(len(history.losses), history.losses[-1])

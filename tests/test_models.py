@@ -66,7 +66,7 @@ def test_loss_and_gradients_are_those_of_pytorch(name: str, dtype: str, toleranc
     f = gn.compile([model.loss, *grads], [model.x, model.y], model.statistics, threads=2)
     rng = np.random.default_rng(1)
     for p in (*params, *model.statistics):  # no zeros and ones: biases, scales and shifts shall matter
-        f.state.array(p)[...] += (rng.uniform(0, 0.2, p.shape) if p.rank == 1 else 0.0)
+        f.state[p] = f.state[p] + np.asarray(rng.uniform(0, 0.2, p.shape) if p.rank == 1 else 0.0, p.dtype)
     values = {p.name: f.state.array(p).copy() for p in params}
     statistics = {p.name: f.state.array(p).copy() for p in model.statistics}
     loss, *found = f(images, labels)
@@ -99,7 +99,7 @@ def test_logits_are_those_of_pytorch(name: str) -> None:
     model, (images, labels) = small(name), batch(name)
     f = inference(model, threads=2)
     for p in model.statistics:
-        f.state.array(p)[...] += np.random.default_rng(2).uniform(0, 0.5, p.shape)
+        f.state[p] = f.state[p] + np.random.default_rng(2).uniform(0, 0.5, p.shape).astype(p.dtype)
     weights, statistics = ({p.name: f.state.array(p) for p in ps} for ps in (model.params.values(), model.statistics))
     work = harness.Workload(name, "infer", 2, weights, images, labels, statistics=statistics)
     want = torch_peer.logits(name, torch.from_numpy(images), torch_peer.parameters(work)).numpy()

@@ -27,19 +27,46 @@ def aligned_empty(nbytes: int) -> np.ndarray:
     return memory[skip : skip + nbytes]
 
 
+_DATA = object.__basicsize__  # in NumPy's array objects the address of the data follows Python's header
+_word = ctypes.c_size_t.from_address
+
+
+def address(array: np.ndarray) -> int:
+    """Where the array's data begins: a tenth of the time that `array.ctypes.data` takes, each call of a function
+    asks for at least two."""
+    return _word(id(array) + _DATA).value
+
+
+if address(_probe := np.empty(1)) != _probe.ctypes.data:  # another layout of Python's or NumPy's objects
+
+    def address(array: np.ndarray) -> int:
+        return int(array.ctypes.data)
+
+
 def entry_ir(program: Program, kernels: Sequence[Kernel]) -> str:
-    """The entry point: thread `tid`'s share of every kernel in order, barriers where data crosses
-    threads, and the time after each kernel."""
+    """The entry points, `program` and `prepare`: thread `tid`'s share of their kernels in order, barriers where data
+    crosses threads, and the time before the first and after each kernel."""
+    declared = f"declare i64 @llvm.{COUNTER}()\n"
+    return declared + "".join(_entry(program, kernels, name, numbers) for name, numbers in _parts(program).items())
+
+
+def _parts(program: Program) -> dict[str, range]:
+    """The entry points and the numbers of their steps."""
+    parts = {"program": range(program.first, len(program.steps))}
+    return parts | ({"prepare": range(program.first)} if program.first else {})
+
+
+def _entry(program: Program, kernels: Sequence[Kernel], name: str, numbers: range) -> str:
     lines = [
-        f"declare i64 @llvm.{COUNTER}()",
-        'define void @"program"(ptr %table, i64 %tid, i64 %threads) nounwind {',
+        f'define void @"{name}"(ptr %table, i64 %tid, i64 %threads) nounwind {{',
         "entry:",
         "  %pool = load ptr, ptr %table",
         "  %clock.at = getelementptr ptr, ptr %table, i64 1",
         "  %clock = load ptr, ptr %clock.at",
         "  %first = icmp eq i64 %tid, 0",
     ]
-    used = sorted({s for step in program.steps for s in step.slots})
+    steps, waits = program.steps, program.barriers()
+    used = sorted({s for n in numbers for s in steps[n].slots})
     for s in used:
         lines.append(f"  %at{s} = getelementptr ptr, ptr %table, i64 {FIRST_SLOT + s}")
         lines.append(f"  %slot{s} = load ptr, ptr %at{s}")
@@ -53,13 +80,14 @@ def entry_ir(program: Program, kernels: Sequence[Kernel]) -> str:
         lines.append(f"  br label %go{n}")
         lines.append(f"go{n}:")
 
-    stamp(0)
-    for n, (step, kernel, wait) in enumerate(zip(program.steps, kernels, program.barriers(), strict=True)):
-        if wait:
+    after = 0 if name == "prepare" else 1  # the end of preparation is not the start of the program
+    stamp(numbers.start + after)
+    for n in numbers:
+        if waits[n]:
             lines.append("  call void @barrier(ptr %pool, i64 %threads)")
-        args = ", ".join([f"ptr %slot{s}" for s in step.slots] + ["i64 %tid", "i64 %threads"])
-        lines.append(f'  call void @"{kernel.name}"({args})')
-        stamp(n + 1)
+        args = ", ".join([f"ptr %slot{s}" for s in steps[n].slots] + ["i64 %tid", "i64 %threads"])
+        lines.append(f'  call void @"{kernels[n].name}"({args})')
+        stamp(n + after + 1)
     lines += ["  ret void", "}"]
     return "\n".join(lines) + "\n"
 
@@ -79,32 +107,43 @@ class CpuExecutable:
         self.code = code
         self.threads = threads
         self.arena = aligned_empty(max(program.arena_bytes, 1))
-        self.clock = np.zeros(len(program.steps) + 1, np.int64)
+        self.clock = np.zeros(len(program.steps) + 2, np.int64)
         self.table = np.zeros(FIRST_SLOT + len(program.slots), np.uintp)
+        self._slots = self.table.data[FIRST_SLOT:]  # a memoryview: quicker to write into than the array
         base = self.arena.ctypes.data
         self.table[CLOCK] = self.clock.ctypes.data
         for n, slot in enumerate(program.slots):
             if slot.kind == "arena":
                 self.table[FIRST_SLOT + n] = base + slot.offset
         self._entry = self.code.address("program")
+        self._prepare = self.code.address("prepare") if program.first else 0
         self._table_address = self.table.ctypes.data
         self._pool: Pool | None = None
 
     def bind(self, slot: int, array: np.ndarray) -> None:
         """Points an external slot at an array, which the caller keeps alive while the program runs."""
-        self.table[FIRST_SLOT + slot] = array.__array_interface__["data"][0]
+        self._slots[slot] = address(array)
 
     bind_output = bind
 
+    def prepare(self) -> None:
+        """Runs the steps whose results are kept between runs."""
+        if self._prepare:
+            self._start(self._prepare)
+
     def run(self) -> None:
+        self._start(self._entry)
+
+    def _start(self, entry: int) -> None:
         if self._pool is None:
             self._pool = pool(self.threads)
             self.table[POOL] = self._pool.address
-        self._pool.run(self._entry, self._table_address)
+        self._pool.run(entry, self._table_address)
 
     def kernel_seconds(self, ticks_per_second: float) -> np.ndarray:
-        """Seconds of each kernel in the last run, waits for other threads before it included."""
-        return np.diff(self.clock) / ticks_per_second
+        """Seconds of each kernel in the last run, or of its last preparation, waits for other threads before it
+        included."""
+        return np.delete(np.diff(self.clock), self.program.first) / ticks_per_second
 
 
 def ticks_per_second() -> float:

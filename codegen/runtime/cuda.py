@@ -142,9 +142,10 @@ class CudaProgram:
         sizes: Sequence[int],
         offsets: Sequence[int] | None = None,
         ptx: Sequence[str] | None = None,
+        first: int = 0,
     ) -> None:
         """sizes: bytes of each slot; offsets: where each begins in the arena (slots may overlap), else one after
-        the other; ptx: of each launch, else it is made here for this GPU."""
+        the other; ptx: of each launch, else it is made here for this GPU; first: how many launches prepare."""
         capability = probe()
         self.launches = tuple(launches)
         self._outputs: dict[int, np.ndarray] = {}
@@ -164,13 +165,14 @@ class CudaProgram:
         self.base = int(self.arena.handle)
         self._modules: list[Any] = []  # kernels do not keep their modules alive
         self._calls = [self._bind(x, text) for x, text in zip(self.launches, texts, strict=True)]
+        self.first = first
 
     @classmethod
     def of(cls, program: Program, kernels: Sequence[Kernel], ptx: Sequence[str] | None = None) -> CudaProgram:
         """A program's steps in order, each as its kernel."""
         offsets, _ = place_program(program)
         launches = [Launch(k, step.slots) for k, step in zip(kernels, program.steps, strict=True)]
-        return cls(launches, [s.bytes for s in program.slots], offsets, ptx)
+        return cls(launches, [s.bytes for s in program.slots], offsets, ptx, program.first)
 
     def _bind(self, x: Launch, ptx: str) -> tuple[Any, Any, tuple[int, ...]]:
         module = ObjectCode.from_ptx(ptx.encode(), name=x.kernel.name)
@@ -207,10 +209,17 @@ class CudaProgram:
         self.sync()
         return array
 
+    def prepare(self) -> None:
+        """Launches the kernels whose results are kept between runs."""
+        self._launch(self._calls[: self.first])
+
     def run(self) -> None:
-        """Launches every kernel in order. Errors of kernels appear at the next `read` or `sync`."""
+        """Launches the others in order. Errors of kernels appear at the next `read` or `sync`."""
+        self._launch(self._calls[self.first :])
+
+    def _launch(self, calls: Sequence[tuple[Any, Any, tuple[int, ...]]]) -> None:
         self.device.set_current()
-        for config, kernel, addresses in self._calls:
+        for config, kernel, addresses in calls:
             launch(self.stream, config, kernel, *addresses)
 
     def sync(self) -> None:

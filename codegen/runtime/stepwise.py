@@ -18,8 +18,8 @@ from ..program import Program
 from .cpu import aligned_empty
 
 
-class _Memory:
-    """The arena, and external memory by slot."""
+class _Stepwise:
+    """A program with its arena and external memory by slot; `step` runs one of its kernels."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -32,6 +32,18 @@ class _Memory:
 
     bind_output = bind
 
+    def step(self, number: int) -> None:
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Runs the steps whose results are kept between runs."""
+        for number in range(self.program.first):
+            self.step(number)
+
+    def run(self) -> None:
+        for number in range(self.program.first, len(self.program.steps)):
+            self.step(number)
+
     def array(self, slot: int, buffer: Buffer) -> np.ndarray:
         """A slot's memory as an array of a kernel parameter's dtype and shape."""
         dtype = numpy_dtype(buffer.dtype)
@@ -39,19 +51,20 @@ class _Memory:
         return np.ctypeslib.as_array(memory).view(dtype).reshape(buffer.shape)
 
 
-class InterpretedProgram(_Memory):
+class InterpretedProgram(_Stepwise):
     """Every kernel by the definition of the loop language."""
 
     def __init__(self, program: Program, kernels: Sequence[Kernel]) -> None:
         super().__init__(program)
         self.kernels = kernels
 
-    def run(self) -> None:
-        for step, kernel in zip(self.program.steps, self.kernels, strict=True):
-            interpret(kernel, [self.array(s, b) for s, b in zip(step.slots, kernel.params, strict=True)])
+    def step(self, number: int) -> None:
+        kernel = self.kernels[number]
+        slots = self.program.steps[number].slots
+        interpret(kernel, [self.array(s, b) for s, b in zip(slots, kernel.params, strict=True)])
 
 
-class CheckedProgram(_Memory):
+class CheckedProgram(_Stepwise):
     """GPU kernels emulated on one thread, every access checked; the first finding is a CodegenError."""
 
     def __init__(self, program: Program, kernels: Sequence[Kernel], checks: Sequence[str]) -> None:
@@ -64,9 +77,8 @@ class CheckedProgram(_Memory):
             kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(k.params), ctypes.c_int64, ctypes.c_int64)
             self.functions.append(kind(self.code.address(k.name)))
 
-    def run(self) -> None:
-        for step, checked, function in zip(self.program.steps, self.checked, self.functions, strict=True):
-            extra = checked.extra_arrays()
-            addresses = [self.addresses[s] for s in step.slots] + [a.ctypes.data for a in extra]
-            function(*addresses, 0, 1)
-            checked.verify(extra[0])
+    def step(self, number: int) -> None:
+        extra = self.checked[number].extra_arrays()
+        addresses = [self.addresses[s] for s in self.program.steps[number].slots] + [a.ctypes.data for a in extra]
+        self.functions[number](*addresses, 0, 1)
+        self.checked[number].verify(extra[0])

@@ -44,7 +44,8 @@ Writes the code that a network is compiled to into a folder.
   --target cpu    program.ll (LLVM IR), program.s (assembly), program.loops (graphnet's own loop language)
 
 With either comes kernels.json: the kernels in the order in which they run, for each its arguments as numbers of
-slots, on GPUs its grid and block; and the slots: pieces of memory, in one arena or given by the caller."""
+slots, on GPUs its grid and block, and whether it only prepares what the others read, after parameters have changed;
+and the slots: pieces of memory, in one arena or given by the caller."""
 
 EXAMPLES = """\
 examples:
@@ -124,8 +125,8 @@ def emit_cpu(function: Function, a: argparse.Namespace, folder: Path) -> dict[st
 
 def kernels(program: Program, scheduled: tuple[Scheduled, ...] | list[Scheduled]) -> list[dict[str, Any]]:
     return [
-        {"name": s.kernel.name, "how": s.how, "arguments": list(step.slots)}
-        for step, s in zip(program.steps, scheduled, strict=True)
+        {"name": s.kernel.name, "how": s.how, "arguments": list(step.slots), "prepares": number < program.first}
+        for number, (step, s) in enumerate(zip(program.steps, scheduled, strict=True))
     ]
 
 

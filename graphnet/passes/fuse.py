@@ -16,6 +16,9 @@ In the graph's order, each node goes to the first of these that fits:
 
 Groups run in the order in which they start. A group's external inputs come from earlier groups, so
 no cycle can arise, and the pass is linear in the size of the graph.
+
+What depends on parameters alone (`prepare`) has groups of its own, which come first and run only when a parameter was
+written: there even a cheap value is stored rather than computed wherever it is needed.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from ..node import Node
 from ..ops.broadcast import Reshape
 from ..ops.move import Slice, Transpose
 from ..ops.relayout import Relayout
+from ..types import elements
+from .prepare import preparable
 
 COSTLY = frozenset(("exp", "log", "tanh", "sigmoid", "sqrt", "div", "power", "reciprocal"))
 DEEPEST = 24  # virtual nodes behind each other: each is a level of nesting in one expression
@@ -38,6 +43,7 @@ class _Growing:
     order: int
     shape: tuple[object, ...]
     layout: tuple[int, ...] | None
+    prepared: bool
     nodes: list[Node] = field(default_factory=list)
     anchors: list[Node] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -60,6 +66,7 @@ class _Fuser:
         self.m = m
         self.order = scalars_first(m.graph.nodes())
         self.results = set(m.graph.results)
+        self.prepared = preparable(m.graph)
         self.users: dict[Node, list[Node]] = {}
         for n in self.order:
             for i in dict.fromkeys(n.inputs):
@@ -114,27 +121,39 @@ class _Fuser:
 
     def make_virtual(self, n: Node) -> None:
         self.depth[n] = self.depth_of(n)
-        self.ready[n] = max((self.ready.get(i, -1) for i in n.inputs), default=-1)
+        self.ready[n] = self.latest(n)
+
+    def latest(self, n: Node) -> int:
+        """The order of the latest group that the inputs of `n` need, of those that run along with `n`."""
+        return max((self.ready.get(i, -1) for i in n.inputs if self.along(i, n)), default=-1)
+
+    def along(self, i: Node, n: Node) -> bool:
+        """Whether the input `i` is computed by the groups among which `n` is: not if it was prepared for them."""
+        return (i in self.prepared) == (n in self.prepared)
 
     def floats(self, n: Node) -> bool:
         """Whether computing `n` where it is needed is better than storing it: it needs no kernel's result."""
         if n in self.results or n in self.stored_for_products or n.op.kind == "random":
             return False
-        if max((self.ready.get(i, -1) for i in n.inputs), default=-1) >= 0 or self.depth_of(n) >= DEEPEST:
+        if self.latest(n) >= 0 or self.depth_of(n) >= DEEPEST:
             return False
+        if n in self.prepared and elements(n.type) > 1:
+            return elements(n.type) > sum(elements(i.type) for i in n.inputs)
         return len(self.users.get(n, ())) == 1 or n.op.name not in COSTLY
 
     def join(self, n: Node) -> bool:
         """Puts an elementwise node into the latest group that it reads at its own index."""
         candidates = [self.group[i] for i in n.inputs if i in self.group and i.shape == n.shape]
-        candidates = [g for g in candidates if g.layout == self.m.layouts.get(n)]
+        candidates = [
+            g for g in candidates if g.layout == self.m.layouts.get(n) and g.prepared == (n in self.prepared)
+        ]
         if not candidates:
             return False
         g = max(candidates, key=lambda c: c.order)
         for i in n.inputs:
             if self.group.get(i) is g and i.shape == n.shape:
                 continue
-            if self.ready.get(i, -1) >= g.order:
+            if self.along(i, n) and self.ready.get(i, -1) >= g.order:
                 what = f"{i.op.name} is not ready before {g.nodes[0].op.name}"
                 self.decisions.append(Decision("fuse", n, f"not fused with {g.nodes[-1].op.name}", what))
                 return False
@@ -142,7 +161,7 @@ class _Fuser:
         return True
 
     def place_reduction(self, n: Node) -> None:
-        signature = (n.inputs, n.shape, self.m.layouts.get(n), *_fold(n))
+        signature = (n.inputs, n.shape, self.m.layouts.get(n), n in self.prepared, *_fold(n))
         sibling = self.siblings.get(signature)
         if sibling is not None and sibling.nodes == sibling.anchors:
             self.add(sibling, n, f"{n.op.name} with {sibling.nodes[0].op.name}: the same input and axes")
@@ -167,6 +186,8 @@ class _Fuser:
         g = self.group.get(base)
         if g is None or g.anchors or base.op.kind == "move" or len(self.users[base]) != 1 or base in self.results:
             return
+        if g.prepared != (user in self.prepared):
+            return
         if any(x.op.kind in ("window", "transform") for x in g.nodes):
             return
         inside = set(g.nodes)
@@ -183,7 +204,7 @@ class _Fuser:
         self.decisions.append(Decision("fuse", user, f"with its producer {base.op.name}", "its only user is this sum"))
 
     def start(self, n: Node) -> _Growing:
-        g = _Growing(len(self.groups), n.shape, self.m.layouts.get(n))
+        g = _Growing(len(self.groups), n.shape, self.m.layouts.get(n), n in self.prepared)
         self.groups.append(g)
         g.nodes.append(n)
         self.group[n] = g
@@ -208,10 +229,10 @@ class _Fuser:
                 if i in self.group and (self.group.get(n) is not self.group[i] or i.shape != n.shape):
                     needed.add(i)
         out = []
-        for g in self.groups:
+        for g in sorted(self.groups, key=lambda g: not g.prepared):
             if not g.dissolved:
                 stored = tuple(n for n in g.nodes if n in needed)
-                out.append(Group(tuple(g.nodes), tuple(g.anchors), stored, tuple(g.reasons)))
+                out.append(Group(tuple(g.nodes), tuple(g.anchors), stored, tuple(g.reasons), g.prepared))
         return tuple(out)
 
 

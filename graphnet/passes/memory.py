@@ -1,7 +1,8 @@
 """Where every stored value lives: one static arena, by lifetime, and updates in place where that is safe.
 
 Values are placed in the order of execution into the smallest gap that is free for their whole life, so
-the peak is known before anything is allocated (`Plan.arena_bytes`).
+the peak is known before anything is allocated (`Plan.arena_bytes`). What is prepared once for all calls has places
+of its own, in front of the arena; what only its preparation needs lies in the arena, as everything else does.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Plan:
     reads: tuple[tuple[Node, ...], ...]  # stored nodes and leaves that each group reads
     copies: tuple[tuple[Node, int], ...]
     arena_bytes: int
+    prepared_bytes: int = 0  # in front of the arena
 
 
 @dataclass(slots=True)
@@ -74,6 +76,11 @@ def physical_shape(n: Node, layouts: dict[Node, tuple[int, ...]]) -> tuple[int, 
 
 def nbytes(n: Node) -> int:
     return DTYPES[FROM_NUMPY[n.dtype]].bytes * elements(n.type)
+
+
+def _rounded(n: Node) -> int:
+    """Bytes of `n` up to the next place where a value may start."""
+    return -(-max(nbytes(n), 1) // ALIGNMENT) * ALIGNMENT
 
 
 def storage(n: Node, m: Module, stored: set[Node]) -> Node:
@@ -156,8 +163,9 @@ class _Planner:
         end = len(self.m.groups)
         for n, _ in copies:
             self.last_use[n] = end
-        arena = self.allocate()
-        plan = Plan(tuple(self.slots), self.slot, tuple(outputs), self.reads, tuple(copies), arena)
+        prepared = self.keep()
+        arena = self.allocate(prepared)
+        plan = Plan(tuple(self.slots), self.slot, tuple(outputs), self.reads, tuple(copies), arena, prepared)
         return replace(self.m, plan=plan).decided(*decisions)
 
     def refuse_in_place(self, p: Node, new: Node) -> str:
@@ -190,20 +198,34 @@ class _Planner:
                 stack.extend((i, same and _pointwise(x, p)) for i in x.inputs)
         return False
 
-    def allocate(self) -> int:
-        """Places what has no slot yet in the arena; its size in bytes."""
+    def keep(self) -> int:
+        """Places what is prepared and read at every call; its bytes."""
+        read = {n for g, reads in zip(self.m.groups, self.reads, strict=True) if not g.prepared for n in reads}
+        size = 0
+        for g in self.m.groups:
+            for n in g.stored:
+                if g.prepared and n in read:
+                    self.place(n, size)
+                    size += _rounded(n)
+        return size
+
+    def allocate(self, base: int) -> int:
+        """Places what has no slot yet in the arena, which starts at `base`; its size in bytes."""
         arena = _Arena()
         dying: dict[int, list[tuple[int, int]]] = {}
         for k, g in enumerate(self.m.groups):
             for n in g.stored:
                 if n in self.slot:
                     continue
-                size = -(-max(nbytes(n), 1) // ALIGNMENT) * ALIGNMENT
+                size = _rounded(n)
                 offset = arena.take(size)
-                shape = physical_shape(n, self.m.layouts)
-                self.slots.append(Slot(n.op.name, FROM_NUMPY[n.dtype], shape, nbytes(n), "arena", offset))
-                self.slot[n] = len(self.slots) - 1
+                self.place(n, base + offset)
                 dying.setdefault(max(self.last_use.get(n, k), k), []).append((offset, size))
             for offset, size in dying.pop(k, ()):
                 arena.give(offset, size)
         return arena.size
+
+    def place(self, n: Node, offset: int) -> None:
+        shape = physical_shape(n, self.m.layouts)
+        self.slots.append(Slot(n.op.name, FROM_NUMPY[n.dtype], shape, nbytes(n), "arena", offset))
+        self.slot[n] = len(self.slots) - 1

@@ -48,10 +48,12 @@ class KernelView:
         self._arrows()
         self._copies()
         self._outputs()
-        flops, moved = sum(r.flops for r in self.reports), sum(r.bytes for r in self.reports)
+        each = [r for r in self.reports if not r.prepared]
+        flops, moved = sum(r.flops for r in each), sum(r.bytes for r in each)
+        seconds = [(what, sum(t.get(r.number, 0.0) for r in each)) for what, t in self.times if t]
         self.picture.notes = (
-            f"{len(self.reports)} kernels: {quantity(flops, 'FLOP')}, {bytes_text(moved)} read and written"
-            + "".join(f", {seconds_text(sum(t.values()))} {what}" for what, t in self.times if t),
+            f"{len(each)} kernels: {quantity(flops, 'FLOP')}, {bytes_text(moved)} read and written"
+            + "".join(f", {seconds_text(s)} {what}" for what, s in seconds),
             f"{bytes_text(self.plan.arena_bytes)} for values between kernels",
             *self.picture.notes,
         )
@@ -85,6 +87,8 @@ class KernelView:
         lines = [f"<b>{k}{GAP}</b>{what}"]
         lines.append(small(self.reports[k].how, "#222222"))
         lines.append(self._cost(k))
+        if g.prepared:
+            lines.append(small("prepared: not at every call"))
         reads = [n.name for n in self.plan.reads[k] if n.op.name in ("parameter", "input") and n not in updates]
         if reads:
             lines.append(small("reads " + ", ".join(reads)))

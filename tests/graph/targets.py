@@ -39,7 +39,7 @@ def run(nodes: Sequence[Node], feeds: Mapping[Node, np.ndarray], target: str) ->
     state = State()
     for n, a in feeds.items():
         if n.op.name == "parameter":
-            state.array(n)[...] = a
+            state[n] = a
     found = compile(list(nodes), list(given), target=target, threads=2, state=state)(*given.values())
     results = found if isinstance(found, tuple) else (found,)
     return [np.asarray(r) for r in results]
