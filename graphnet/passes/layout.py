@@ -1,14 +1,20 @@
 """In which order each value's axes lie in memory, and where that must change.
 
-On CPUs a batch that fills vectors lies innermost (CHWN, and (features, N) for matrices): then channels
-of 1, 6 or 16 waste no lanes, pooling and elementwise kernels are plain vector code, and weight tiles are
-broadcast. What the user passes in and gets back is row-major, so `relayout` nodes mark the conversions.
+Vectors run along the innermost axis, so it should fill them. On CPUs that is
 
-    1. explicit_padding   weight gradients of padded convolutions read a padded copy, which the forward
-                          convolution then reads too; likewise convolutions whose vectors run along rows:
-                          every element of a tile needs the same bounds
-    2. choose             batch innermost, where a value has exactly one batch axis and the size fits
-    3. convert            a relayout where an operand's memory order does not suit its consumer
+    channels    NHWC, where most of the arithmetic is convolutions of many channels: pixels are rows of matrix
+                products whatever the batch, and strides, windows and edges are plain scalar arithmetic
+    batch       CHWN, and (features, N) for matrices, where channels are few (1, 6 or 16 would waste lanes) and the
+                batch fills vectors
+
+and row-major otherwise. What the user passes in and gets back is row-major, so `relayout` nodes mark the conversions.
+
+    1. as_convolutions    channels: input gradients become convolutions of the padded cotangent, one for each phase of
+                          a stride
+    2. explicit_padding   convolutions whose tiles run along rows read a padded copy: every element of a tile needs
+                          the same bounds. Weight gradients share it
+    3. choose             the order of every value
+    4. convert            a relayout where an operand's memory order does not suit its consumer
 """
 
 from __future__ import annotations
@@ -18,56 +24,47 @@ from dataclasses import replace
 from ..module import Decision, Module
 from ..node import Node, apply, make_graph, rebuild
 from ..ops.broadcast import Reshape
-from ..ops.conv import Conv2d, Conv2dWeightGrad
+from ..ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Convolution
 from ..ops.matmul import MatMul
-from ..ops.move import Pad, Slice, Transpose
+from ..ops.move import Flip, Pad, Slice, Transpose
 from ..ops.relayout import Relayout
-from ..ops.transform import Transform
+from ..ops.transform import TileTransform
 from ..site import derived
 from ..types import concrete
+from .memory_order import FEWEST_CHANNELS, memory_order
 
 NO_PADDING = ((0, 0), (0, 0))
 SHORT_SUM = 1024  # sums shorter than this are better computed across lanes than along them
+NHWC = (0, 2, 3, 1)
+# The order of a kernel (K,C,R,S) for those that read it: vectors along what the result has innermost.
+KERNELS = {Conv2d: (2, 3, 1, 0), Conv2dInputGrad: (2, 3, 0, 1), Conv2dWeightGrad: (2, 3, 1, 0)}
 
 
 def layout(m: Module) -> Module:
     """Layouts for every value; on GPUs all are row-major."""
     if m.settings.target != "cpu":
         return m
-    m = explicit_padding(m)
-    chosen = choose(m)
-    return convert(m, chosen)
+    order = memory_order(m)
+    if order == "channels":
+        m = as_convolutions(m)
+    m = explicit_padding(m, order)
+    return convert(m, choose(m, order), order)
 
 
-def explicit_padding(m: Module) -> Module:
-    """conv2d_weight_grad(x, dy; padding) -> the same of pad(x), and conv2d(x, w; padding) with it. Likewise
-    conv2d where its vectors run along a row of the image, which bounds would mask."""
-    padded = {
-        (n.inputs[0], n.op.padding)
-        for n in m.graph.nodes()
-        if isinstance(n.op, (Conv2d, Conv2dWeightGrad)) and n.op.padding != NO_PADDING
-        if isinstance(n.op, Conv2dWeightGrad) or concrete(n.shape)[0] % m.settings.lanes
-    }
-    if not padded:
-        return m
+# ------------------------------------------------------------------------- convolutions of another form
+
+
+def _rewritten(m: Module, rule) -> Module:
+    """The module with nodes replaced where `rule(node, inputs)` gives another."""
     batch = dict(m.batch_axes)
     decisions: list[Decision] = []
 
     def visit(n: Node, inputs: tuple[Node, ...]) -> Node:
-        op = n.op
-        if isinstance(op, (Conv2d, Conv2dWeightGrad)) and (n.inputs[0], op.padding) in padded:
-            (top, bottom), (left, right) = op.padding
-            with derived(n.sites):
-                pad = apply(Pad((0, 0, top, left), (0, 0, bottom, right), (0, 0, 0, 0)), inputs[0])
-                new = apply(replace(op, padding=NO_PADDING), pad, inputs[1])
-            if n.inputs[0] in m.batch_axes:
-                batch[pad] = 0
-            decisions.append(
-                Decision("layout", new, "padded copy", "every element of a tile needs the same bounds")
-            )
-        else:
-            with derived(n.sites):
-                new = n if inputs == n.inputs else apply(op, *inputs)
+        with derived(n.sites):
+            made = rule(n, inputs)
+            new = made[0] if made else n if inputs == n.inputs else apply(n.op, *inputs)
+        if made:
+            decisions.append(Decision("layout", new, *made[1:]))
         if n in m.batch_axes:
             batch[new] = m.batch_axes[n]
         return new
@@ -76,27 +73,162 @@ def explicit_padding(m: Module) -> Module:
     return replace(m, graph=graph, batch_axes=batch).decided(*decisions)
 
 
-def batch_innermost(n: Node, axis: int) -> tuple[int, ...]:
+def as_convolutions(m: Module) -> Module:
+    """conv2d_input_grad(w, dy) -> the sum over phases (a, b) of the stride of
+
+        spread(conv2d(pad(dy), turned(w[:, :, a::stride, b::stride])))
+
+    dx[h] = sum of dy[p] w[r] over p * stride + r - low = h. With h + low = i * stride + a only the taps
+    r = j * stride + a meet, at p = i - j: a convolution for every phase a, whose results interleave."""
+
+    def rule(n: Node, inputs: tuple[Node, ...]) -> tuple[Node, str, str] | None:
+        op = n.op
+        if not isinstance(op, Conv2dInputGrad) or op.dilation != (1, 1):
+            return None
+        w, dy = inputs
+        total: Node | None = None
+        for a in range(min(op.stride[0], concrete(w.shape)[2])):
+            for b in range(min(op.stride[1], concrete(w.shape)[3])):
+                part = _phase(op, w, dy, (a, b))
+                if part is not None:
+                    total = part if total is None else total + part
+        if total is None:
+            return None
+        return total, "convolution of the cotangent", "its tiles then run along rows of pixels"
+
+    return _rewritten(m, rule)
+
+
+def _phase(op: Conv2dInputGrad, w: Node, dy: Node, phase: tuple[int, int]) -> Node | None:
+    """The pixels of dx that one phase of the stride reaches, zeros elsewhere; None if there are none."""
+    k, c, *window = concrete(w.shape)
+    kernel = apply(Slice((0, 0, *phase), (k, c, *window), (1, 1, *op.stride)), w)
+    low, high, first, gaps, last = [], [], [], [], []
+    for d in range(2):
+        taps, out, size, stride = concrete(kernel.shape)[2 + d], concrete(dy.shape)[2 + d], concrete(op.size)[d], op.stride[d]
+        before = op.padding[d][0] - phase[d]
+        start = -(-before // stride)  # i of the first pixel h >= 0, may be negative
+        h = start * stride - before
+        count = -(-(size - h) // stride) if h < size else 0
+        if count <= 0:
+            return None
+        # out[i] = sum_j dy[i - j] w[j]: the taps reach from i - taps + 1 to i
+        low.append(taps - 1 - start)
+        high.append(start + count - out)
+        first.append(h)
+        gaps.append(stride - 1)
+        last.append(size - h - ((count - 1) * stride + 1))
+    turned = apply(Flip((2, 3)), apply(Transpose((1, 0, 2, 3)), kernel))  # (K,C,..) -> (C,K,..)
+    x = dy
+    cut = [max(-e, 0) for e in (*low, *high)]
+    if any(cut):
+        stops = tuple(e - t for e, t in zip(concrete(x.shape)[2:], cut[2:], strict=True))
+        x = apply(Slice((0, 0, *cut[:2]), (*concrete(x.shape)[:2], *stops), (1, 1, 1, 1)), x)
+    pads = tuple((max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))
+    y = apply(Conv2d(padding=(pads[0], pads[1])), x, turned)
+    if any(first) or any(gaps) or any(last):
+        y = apply(Pad((0, 0, *first), (0, 0, *last), (0, 0, *gaps)), y)
+    return y
+
+
+def explicit_padding(m: Module, order: str) -> Module:
+    """conv2d_weight_grad(x, dy; padding) -> the same of pad(x), and conv2d(x, w; padding) with it. Likewise
+    conv2d where its tiles run along a row of the image, which bounds would mask."""
+    padded = {
+        (n.inputs[0], n.op.padding)
+        for n in m.graph.nodes()
+        if isinstance(n.op, (Conv2d, Conv2dWeightGrad)) and n.op.padding != NO_PADDING
+        if isinstance(n.op, Conv2dWeightGrad) or order == "channels" or concrete(n.shape)[0] % m.settings.lanes
+    }
+
+    def rule(n: Node, inputs: tuple[Node, ...]) -> tuple[Node, str, str] | None:
+        op = n.op
+        if not isinstance(op, (Conv2d, Conv2dWeightGrad)) or (n.inputs[0], op.padding) not in padded:
+            return None
+        (top, bottom), (left, right) = op.padding
+        pad = apply(Pad((0, 0, top, left), (0, 0, bottom, right), (0, 0, 0, 0)), inputs[0])
+        new = apply(replace(op, padding=NO_PADDING), pad, inputs[1])
+        return new, "padded copy", "every element of a tile needs the same bounds"
+
+    return _rewritten(m, rule) if padded else m
+
+
+# ------------------------------------------------------------------------------------------- the orders
+
+
+def innermost(n: Node, axis: int) -> tuple[int, ...]:
     """The order of axes with `axis` last."""
     return (*(a for a in range(n.rank) if a != axis), axis)
 
 
-def choose(m: Module) -> dict[Node, tuple[int, ...]]:
+def choose(m: Module, order: str) -> dict[Node, tuple[int, ...]]:
     """The order of axes of every value that is not row-major."""
-    lanes = m.settings.lanes
-    chosen: dict[Node, tuple[int, ...]] = {}
-    for n in m.graph.nodes():
-        axis = m.batch_axes.get(n)
-        if axis is None or n.rank < 2 or n.op.kind == "leaf" or axis == n.rank - 1:
-            continue
-        size = concrete(n.shape)[axis]
-        if 2 * size >= lanes:  # at least half of the lanes do work
-            chosen[n] = batch_innermost(n, axis)
+    if order == "channels":
+        chosen = _channels(m)
+    else:
+        chosen = _batch(m)
     # A view of row-major memory is row-major: nothing moves until a kernel needs it.
     for n in m.graph.nodes():
         if n in chosen and isinstance(n.op, Reshape) and n.inputs[0] not in chosen:
             del chosen[n]
     return chosen
+
+
+def _batch(m: Module) -> dict[Node, tuple[int, ...]]:
+    chosen: dict[Node, tuple[int, ...]] = {}
+    for n in m.graph.nodes():
+        axis = m.batch_axes.get(n)
+        if axis is None or n.rank < 2 or n.op.kind == "leaf" or axis == n.rank - 1:
+            continue
+        if 2 * concrete(n.shape)[axis] >= m.settings.lanes:  # at least half of the lanes do work
+            chosen[n] = innermost(n, axis)
+    return chosen
+
+
+def _channels(m: Module) -> dict[Node, tuple[int, ...]]:
+    chosen: dict[Node, tuple[int, ...]] = {}
+    for n in activations(m):
+        _, c, h, w = concrete(n.shape)
+        if n.op.kind != "leaf" and c >= FEWEST_CHANNELS and h * w > 1:
+            chosen[n] = NHWC
+    for n in m.graph.nodes():
+        if isinstance(n.op, Conv2dWeightGrad):
+            chosen[n] = KERNELS[Conv2dWeightGrad]
+    return chosen
+
+
+def activations(m: Module) -> set[Node]:
+    """The images (N,C,H,W): what convolutions read and make, and what becomes of that at the same rank."""
+    users: dict[Node, list[Node]] = {}
+    stack: list[Node] = []
+    for n in m.graph.nodes():
+        for i in n.inputs:
+            users.setdefault(i, []).append(n)
+        stack += _images(n)
+    found: set[Node] = set()
+    while stack:
+        n = stack.pop()
+        if n in found or n.rank != 4:
+            continue
+        found.add(n)
+        near = [u for u in users.get(n, ()) if u.op.kind in ("elementwise", "window", "move")]
+        if n.op.kind in ("elementwise", "window", "move"):
+            near += n.inputs
+        stack += [x for x in near if x.rank == 4 and x.op.kind != "leaf"]
+    return found
+
+
+def _images(n: Node) -> tuple[Node, ...]:
+    match n.op:
+        case Conv2d():
+            return n, n.inputs[0]
+        case Conv2dInputGrad():
+            return n, n.inputs[1]
+        case Conv2dWeightGrad():
+            return n.inputs
+        case TileTransform():
+            return n.inputs
+    return (n,) if n.op.name == "winograd_output" else ()
 
 
 def unit_axis(n: Node, layouts: dict[Node, tuple[int, ...]]) -> int | None:
@@ -111,36 +243,47 @@ def unit_axis(n: Node, layouts: dict[Node, tuple[int, ...]]) -> int | None:
     return n.rank - 1 if n.rank else None
 
 
-def convert(m: Module, layouts: dict[Node, tuple[int, ...]]) -> Module:
+def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Module:
     """Inserts relayouts before consumers and at the graph's outputs."""
     new_layouts: dict[Node, tuple[int, ...]] = {}
     decisions: list[Decision] = []
     batch: dict[Node, int] = {}
 
-    def relayout(n: Node, order: tuple[int, ...], why: str) -> Node:
+    def relayout(n: Node, to: tuple[int, ...], why: str) -> Node:
         with derived(n.sites):
-            copy = apply(Relayout(order), n)
-        if order != tuple(range(n.rank)):
-            new_layouts[copy] = order
-        decisions.append(Decision("layout", copy, f"order {order}", why))
+            copy = apply(Relayout(to), n)
+        if to != tuple(range(n.rank)):
+            new_layouts[copy] = to
+        decisions.append(Decision("layout", copy, f"order {to}", why))
         return copy
+
+    def wanted(n: Node, k: int, arg: Node) -> tuple[tuple[int, ...], str] | None:
+        """The order in which `n` wants its operand number k, and why; None where any will do."""
+        op = n.op
+        if isinstance(op, MatMul) and k == 1 and n not in layouts and concrete(n.inputs[0].shape)[-1] < SHORT_SUM:
+            return tuple(range(arg.rank)), "matmul reads rows of its right operand"
+        if isinstance(op, Reshape) and arg in new_layouts and n not in layouts:
+            return tuple(range(arg.rank)), "a view of row-major memory moves nothing"
+        if order == "channels":
+            if isinstance(op, (Conv2d, Conv2dInputGrad)) and k == (0 if isinstance(op, Conv2dInputGrad) else 1):
+                return (KERNELS[type(op)], f"{op.name} has channels in lanes") if n in layouts else None
+            if isinstance(op, (Convolution, TileTransform)) and concrete(arg.shape)[1] >= FEWEST_CHANNELS:
+                return NHWC, f"{op.name} has channels in lanes"
+            return None
+        axis = m.batch_axes.get(n.inputs[k])
+        if n.op.kind in ("contract", "window") and n in layouts and axis is not None and arg.rank >= 2:
+            # activations in, activations out: both with the batch innermost
+            return innermost(arg, axis), f"{op.name} wants the batch innermost"
+        if isinstance(op, Conv2dWeightGrad) and axis is not None and 2 * concrete(n.inputs[0].shape)[0] >= m.settings.lanes:
+            return innermost(arg, 0), f"{op.name} has the batch in lanes"
+        return None
 
     def visit(n: Node, inputs: tuple[Node, ...]) -> Node:
         args = list(inputs)
-        if n.op.kind in ("contract", "window", "transform") and n in layouts:
-            # activations in, activations out: both with the batch innermost
-            for k, (old, arg) in enumerate(zip(n.inputs, inputs, strict=True)):
-                axis = m.batch_axes.get(old)
-                if axis is not None and old.rank >= 2 and unit_axis(arg, new_layouts) != axis:
-                    args[k] = relayout(arg, batch_innermost(arg, axis), f"{n.op.name} wants the batch innermost")
-        elif isinstance(n.op, MatMul) and concrete(inputs[0].shape)[-1] < SHORT_SUM:
-            b = inputs[1]
-            if unit_axis(b, new_layouts) != b.rank - 1:
-                args[1] = relayout(b, tuple(range(b.rank)), "matmul reads rows of its right operand")
-        elif isinstance(n.op, (Conv2dWeightGrad, Transform)):
-            for k, arg in enumerate(inputs):
-                if n.inputs[k] in m.batch_axes and _wants_batch(m, n) and unit_axis(arg, new_layouts) != 0:
-                    args[k] = relayout(arg, (1, 2, 3, 0), f"{n.op.name} has the batch in lanes")
+        for k, arg in enumerate(inputs):
+            want = wanted(n, k, arg)
+            if want is not None and arg.rank >= 1 and unit_axis(arg, new_layouts) != want[0][-1]:
+                args[k] = relayout(arg, *want)
         with derived(n.sites):
             new = n if tuple(args) == n.inputs else apply(n.op, *args)
         if n in layouts:
@@ -155,9 +298,3 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]]) -> Module:
     )
     graph = make_graph(outputs, graph.inputs, graph.updates)
     return replace(m, graph=graph, layouts=new_layouts, batch_axes=batch).decided(*decisions)
-
-
-def _wants_batch(m: Module, n: Node) -> bool:
-    """Whether the images that `n` reads fill at least half of a vector."""
-    return 2 * concrete(n.inputs[0].shape)[0] >= m.settings.lanes
-

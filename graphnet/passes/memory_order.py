@@ -1,0 +1,23 @@
+"""Which axis of the activations lies innermost, for a whole graph: see `layout`."""
+
+from __future__ import annotations
+
+from ..module import Module
+from ..ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
+from ..types import concrete
+
+FEWEST_CHANNELS = 8  # images of fewer stay row-major: the first convolution reads single numbers anyway
+
+
+def memory_order(m: Module) -> str:
+    """ "channels" or "batch": which fills vectors in most of the arithmetic of the convolutions."""
+    lanes, votes = m.settings.lanes, 0
+    for n in m.graph.nodes():
+        if not isinstance(n.op, (Conv2d, Conv2dInputGrad, Conv2dWeightGrad)):
+            continue
+        kernel = n if isinstance(n.op, Conv2dWeightGrad) else n.inputs[isinstance(n.op, Conv2d)]
+        batch = concrete(n.inputs[0].shape if isinstance(n.op, Conv2d) else n.inputs[1].shape)[0]
+        enough = 2 * lanes if 2 * batch >= lanes else lanes // 2
+        flops = n.op.flops(n.type, *(i.type for i in n.inputs))
+        votes += flops if concrete(kernel.shape)[0] >= enough else -flops
+    return "channels" if votes > 0 else "batch"
