@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .convolution import Algorithm, Batch, Problem, padded, turned_around
+from .convolution import Algorithm, Batch, Problem
 from .node import Node, apply
 from .ops.matmul import MatMul
+from .ops.move import Transpose
 from .ops.transform import (
     WinogradCotangent,
     WinogradInput,
     WinogradKernel,
     WinogradOutput,
-    WinogradProduct,
     WinogradWeight,
 )
 
 BYTE = 16.0  # operations that a byte between kernels costs: FMA rate over memory bandwidth, roughly, of CPUs today
-FEWEST = 8  # channels on either side, below which the transforms are most of the work
+FEWEST = 16  # channels on either side, below which vectors are not full and the transforms are most of the work
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,6 @@ class _Form:
     def refuse(self, p: Problem) -> str | None:
         if p.stride != (1, 1) or p.dilation != (1, 1) or p.window != (self.r, self.r):
             return f"only for {self.r}x{self.r} kernels of stride 1"
-        if not p.batched or 2 * p.n < p.lanes:
-            return "too few images to fill vectors"
         if min(p.k, p.c) < FEWEST:
             return "too few channels for the transforms to pay"
         return "padding wider than the kernel cuts its cotangent" if p.cropped else None
@@ -58,29 +56,25 @@ class _Form:
 
     def build(self, p: Problem, inputs: tuple[Node, ...], batch: Batch) -> Node:
         if p.gradient == "weight":
-            return self._weight_gradient(inputs[0], inputs[1], p, batch)
-        if p.gradient == "input":
-            return self._convolution(inputs[1], turned_around(inputs[0]), p, batch)
-        return self._convolution(inputs[0], inputs[1], p, batch)
+            return self._weight_gradient(inputs[0], inputs[1], p)
+        w, x = inputs if p.gradient == "input" else (inputs[1], inputs[0])
+        return self._convolution(x, w, p)
 
-    def _transformed(self, x: Node, p: Problem, batch: Batch) -> Node:
-        """(N,C,H,W) -> (A,Th,C,Tw*N), padded to whole tiles."""
-        tiles = self.tiles(p)
-        whole = (tiles[0] * self.m + self.r - 1, tiles[1] * self.m + self.r - 1)
+    def _transformed(self, x: Node, p: Problem) -> Node:
+        """(N,C,H,W) -> (A,T,C)."""
         low = (p.padding[0][0], p.padding[1][0])
-        return apply(WinogradInput(self.m, self.r), padded(x, low, whole, batch))
+        return apply(WinogradInput(self.m, self.r, self.tiles(p), low), x)
 
-    def _convolution(self, x: Node, w: Node, p: Problem, batch: Batch) -> Node:
-        """(N,C,H,W), (K,C,r,r) -> (N,K,P,Q), through (A,Th,C,Tw*N), (A,1,K,C) and their product."""
-        product = apply(MatMul(), apply(WinogradWeight(self.m, self.r), w), self._transformed(x, p, batch))
+    def _convolution(self, x: Node, w: Node, p: Problem) -> Node:
+        """(N,C,H,W) -> (N,K,P,Q), through (A,T,C) @ (A,C,K)."""
+        weights = apply(WinogradWeight(self.m, self.r, p.gradient == "input"), w)
+        product = apply(MatMul(), self._transformed(x, p), weights)
         return apply(WinogradOutput(self.m, self.r, p.out), product)
 
-    def _weight_gradient(self, x: Node, dy: Node, p: Problem, batch: Batch) -> Node:
-        """(N,C,H,W), (N,K,P,Q) -> (K,C,r,r), through (A,Th,C,Tw*N), (A,Th,K,Tw*N) and (A,K,C)."""
-        tiles = self.tiles(p)
-        whole = padded(dy, (0, 0), (tiles[0] * self.m, tiles[1] * self.m), batch)
-        cotangent = apply(WinogradCotangent(self.m, self.r), whole)
-        product = apply(WinogradProduct(), cotangent, self._transformed(x, p, batch))
+    def _weight_gradient(self, x: Node, dy: Node, p: Problem) -> Node:
+        """(N,C,H,W), (N,K,P,Q) -> (K,C,r,r), through (A,C,T) @ (A,T,K)."""
+        cotangent = apply(WinogradCotangent(self.m, self.r, self.tiles(p)), dy)
+        product = apply(MatMul(), apply(Transpose((0, 2, 1)), self._transformed(x, p)), cotangent)
         return apply(WinogradKernel(self.m, self.r), product)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ..compute import Axis, Computation
@@ -11,11 +11,14 @@ from ..expr import Buffer, Expr, Fma, Var, select
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute
+from .analysis import load_strides
 from .common import Segment, cut, epilogue, free_bounds, loop_axes, nest
 from .product import Product, bounds_use, guarded, is_long
 
 MAX_VECTORS = 4
 MAX_SIDES = 4
+UNROLLED = 96  # products in the body of an unrolled innermost loop, at most
+RESIDENT = 1 << 19  # bytes of an operand that stay in a core's L2 beside what else passes through it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,8 @@ def schedule(c: Computation, p: Product, machine: Machine) -> tuple[Kernel, str]
     last = c.axes[-1]
     dtype = p.reduce.value.dtype
     width = machine.lanes(DTYPES[dtype].bytes)
-    usable = [a for a in p.rows if not bounds_use(p.reduce, a.name)]
-    row = max(usable, key=lambda a: a.extent, default=None)
-    side = _side_axis(c, p, row, last)
-    tile = choose_tile(
-        row.extent if row else 1, side.extent if side else 1, last.extent, width, machine.registers
-    )
+    p = replace(p, reduce=replace(p.reduce, axes=_as_stored(p)))
+    row, side, tile = _axes_and_tile(c, p, width, machine.registers)
     statements: list[Stmt] = []
     for row_seg in cut(row.extent, tile.rows) if row else [Segment(0, 1, 1)]:
         for side_seg in cut(side.extent, tile.sides) if side is not None else [Segment(0, 1, 1)]:
@@ -82,6 +81,30 @@ def schedule(c: Computation, p: Product, machine: Machine) -> tuple[Kernel, str]
     if side and tile.sides > 1:
         how += f" at {tile.sides} {side.name}"
     return Kernel(c.name, c.params, tuple(statements)), how
+
+
+def _axes_and_tile(c: Computation, p: Product, width: int, registers: int) -> tuple[Axis | None, Axis | None, Tile]:
+    """The axis of the tile's rows, that of its sides, and its size: the cheapest; of equals, the innermost row axis,
+    whose scalars are neighbours."""
+    last = c.axes[-1]
+    best: tuple[float, Axis | None, Axis | None, Tile] | None = None
+    usable: list[Axis | None] = [a for a in reversed(p.rows) if a.extent > 1 and not bounds_use(p.reduce, a.name)]
+    for row in usable or [None]:
+        side = _side_axis(c, p, row, last)
+        rows, sides = row.extent if row else 1, side.extent if side else 1
+        tile = choose_tile(rows, sides, last.extent, width, registers)
+        cost = _time(tile, rows, sides, last.extent, width) / (rows * sides)
+        if best is None or cost < 0.97 * best[0]:
+            best = cost, row, side, tile
+    assert best is not None
+    return best[1:]
+
+
+def _as_stored(p: Product) -> tuple[Axis, ...]:
+    """The axes of the sum, those along which the wide operand moves furthest outermost: it is read as it lies."""
+    names = frozenset(a.name for a in p.reduce.axes)
+    strides = [s for s in load_strides(p.wide, names) if s is not None]
+    return tuple(sorted(p.reduce.axes, key=lambda a: -max((abs(s.get(a.name, 0)) for s in strides), default=0)))
 
 
 def _side_axis(c: Computation, p: Product, row: Axis | None, last: Axis) -> Axis | None:
@@ -138,9 +161,7 @@ def _outer_tile(
             0,
             row_seg.tile,
             Let(n, substitute(p.narrow, at)),
-            over_tile(
-                loop("vector", v, 0, lanes, store(acc, (i, q, j, v), Fma(n, wide[q, j, v], acc[i, q, j, v])))
-            ),
+            over_tile(loop("vector", v, 0, lanes, store(acc, (i, q, j, v), Fma(n, wide[q, j, v], acc[i, q, j, v])))),
         ),
     )
     where = None if p.reduce.where is None else substitute(p.reduce.where, at)
@@ -166,7 +187,7 @@ def _outer_tile(
         Alloc(acc),
         Alloc(wide),
         over_points(store(acc, (i, q, j, v), 0.0)),
-        *loop_axes(axes, at, "serial", guarded(step, where)),
+        *_sum(axes, at, guarded(step, where), row_seg.tile * side_seg.tile * vectors),
         *finish,
     )
     outside = [(a.var, a.extent) for a in c.axes[:-1] if a is not row and a is not side]
@@ -174,4 +195,24 @@ def _outer_tile(
         outside.append((tile_side, side_seg.count))
     if row:  # outside the innermost axis, along which the rows' scalars are used again from the cache
         outside.insert(max(len(outside) - 1, 0), (tile_row, row_seg.count))
+    # A wide operand that fits in the cache is walked for every tile of rows; a larger one only once, in panels.
+    shared = [(a.var, a.extent) for a in c.axes[:-1] if a not in p.rows and a not in p.columns]
+    if p.reduce.axes and _wide_bytes(p, last) > RESIDENT and outside[: len(shared)] == shared:
+        return nest([*shared, (block, seg.count), *outside[len(shared) :]], body)
     return nest([*outside, (block, seg.count)], body)
+
+
+def _sum(axes: tuple[Axis, ...], at: dict[str, Expr], step: tuple[Stmt, ...], products: int) -> tuple[Stmt, ...]:
+    """The loops of the sum. A short innermost one is unrolled: a loop of three steps costs more than its steps."""
+    *outer, inner = axes
+    short = inner.is_full and inner.extent * products <= UNROLLED
+    body = loop_axes((inner,), at, "unrolled" if short else "serial", step)
+    return loop_axes(outer, at, "serial", body)
+
+
+def _wide_bytes(p: Product, last: Axis) -> int:
+    """Of the wide operand, for one index of the axes that both operands depend on."""
+    total = DTYPES[p.reduce.value.dtype].bytes * last.extent
+    for a in p.reduce.axes:
+        total *= a.extent
+    return total

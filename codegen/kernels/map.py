@@ -19,6 +19,7 @@ from ..machine import Machine
 from .analysis import collapse, drop_unit_axes, load_strides
 from .common import cut, epilogue, nest, round_up, rows_first, widest_dtype
 
+LONG = 16  # values computed at a point
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
 
 
@@ -27,7 +28,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     c = collapse(drop_unit_axes(c))
     *outer, last = c.axes
     width = machine.lanes(DTYPES[widest_dtype(c)].bytes)
-    vectors = max(1, min(MAX_VECTORS, last.extent // width))
+    # A long straight line, such as a transform of a tile, fills the registers with one vector of each value.
+    vectors = 1 if len(c.lets) > LONG else max(1, min(MAX_VECTORS, last.extent // width))
     block = width * vectors
     crossed = crossed_axis(c)
     outside = [(a.var, a.extent) for a in outer if a is not crossed]

@@ -19,6 +19,7 @@ and row-major otherwise. What the user passes in and gets back is row-major, so 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..module import Decision, Module
@@ -54,14 +55,17 @@ def layout(m: Module) -> Module:
 # ------------------------------------------------------------------------- convolutions of another form
 
 
-def _rewritten(m: Module, rule) -> Module:
-    """The module with nodes replaced where `rule(node, inputs)` gives another."""
+Rule = Callable[[Node, tuple[Node, ...], dict[Node, int]], tuple[Node, str, str] | None]
+
+
+def _rewritten(m: Module, rule: Rule) -> Module:
+    """The module with nodes replaced where `rule(node, inputs, batch axes)` gives another, and what to record."""
     batch = dict(m.batch_axes)
     decisions: list[Decision] = []
 
     def visit(n: Node, inputs: tuple[Node, ...]) -> Node:
         with derived(n.sites):
-            made = rule(n, inputs)
+            made = rule(n, inputs, batch)
             new = made[0] if made else n if inputs == n.inputs else apply(n.op, *inputs)
         if made:
             decisions.append(Decision("layout", new, *made[1:]))
@@ -81,7 +85,7 @@ def as_convolutions(m: Module) -> Module:
     dx[h] = sum of dy[p] w[r] over p * stride + r - low = h. With h + low = i * stride + a only the taps
     r = j * stride + a meet, at p = i - j: a convolution for every phase a, whose results interleave."""
 
-    def rule(n: Node, inputs: tuple[Node, ...]) -> tuple[Node, str, str] | None:
+    def rule(n: Node, inputs: tuple[Node, ...], batch: dict[Node, int]) -> tuple[Node, str, str] | None:
         op = n.op
         if not isinstance(op, Conv2dInputGrad) or op.dilation != (1, 1):
             return None
@@ -105,7 +109,12 @@ def _phase(op: Conv2dInputGrad, w: Node, dy: Node, phase: tuple[int, int]) -> No
     kernel = apply(Slice((0, 0, *phase), (k, c, *window), (1, 1, *op.stride)), w)
     low, high, first, gaps, last = [], [], [], [], []
     for d in range(2):
-        taps, out, size, stride = concrete(kernel.shape)[2 + d], concrete(dy.shape)[2 + d], concrete(op.size)[d], op.stride[d]
+        taps, out, size, stride = (
+            concrete(kernel.shape)[2 + d],
+            concrete(dy.shape)[2 + d],
+            concrete(op.size)[d],
+            op.stride[d],
+        )
         before = op.padding[d][0] - phase[d]
         start = -(-before // stride)  # i of the first pixel h >= 0, may be negative
         h = start * stride - before
@@ -141,12 +150,14 @@ def explicit_padding(m: Module, order: str) -> Module:
         if isinstance(n.op, Conv2dWeightGrad) or order == "channels" or concrete(n.shape)[0] % m.settings.lanes
     }
 
-    def rule(n: Node, inputs: tuple[Node, ...]) -> tuple[Node, str, str] | None:
+    def rule(n: Node, inputs: tuple[Node, ...], batch: dict[Node, int]) -> tuple[Node, str, str] | None:
         op = n.op
         if not isinstance(op, (Conv2d, Conv2dWeightGrad)) or (n.inputs[0], op.padding) not in padded:
             return None
         (top, bottom), (left, right) = op.padding
         pad = apply(Pad((0, 0, top, left), (0, 0, bottom, right), (0, 0, 0, 0)), inputs[0])
+        if n.inputs[0] in m.batch_axes:
+            batch[pad] = 0
         new = apply(replace(op, padding=NO_PADDING), pad, inputs[1])
         return new, "padded copy", "every element of a tile needs the same bounds"
 
@@ -163,10 +174,7 @@ def innermost(n: Node, axis: int) -> tuple[int, ...]:
 
 def choose(m: Module, order: str) -> dict[Node, tuple[int, ...]]:
     """The order of axes of every value that is not row-major."""
-    if order == "channels":
-        chosen = _channels(m)
-    else:
-        chosen = _batch(m)
+    chosen = _channels(m) if order == "channels" else _batch(m)
     # A view of row-major memory is row-major: nothing moves until a kernel needs it.
     for n in m.graph.nodes():
         if n in chosen and isinstance(n.op, Reshape) and n.inputs[0] not in chosen:
@@ -192,7 +200,7 @@ def _channels(m: Module) -> dict[Node, tuple[int, ...]]:
         if n.op.kind != "leaf" and c >= FEWEST_CHANNELS and h * w > 1:
             chosen[n] = NHWC
     for n in m.graph.nodes():
-        if isinstance(n.op, Conv2dWeightGrad):
+        if n.op.index_names == Conv2dWeightGrad.index_names:  # its, and those of Winograd and the like
             chosen[n] = KERNELS[Conv2dWeightGrad]
     return chosen
 
@@ -274,7 +282,11 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Modu
         if n.op.kind in ("contract", "window") and n in layouts and axis is not None and arg.rank >= 2:
             # activations in, activations out: both with the batch innermost
             return innermost(arg, axis), f"{op.name} wants the batch innermost"
-        if isinstance(op, Conv2dWeightGrad) and axis is not None and 2 * concrete(n.inputs[0].shape)[0] >= m.settings.lanes:
+        if (
+            isinstance(op, Conv2dWeightGrad)
+            and axis is not None
+            and 2 * concrete(n.inputs[0].shape)[0] >= m.settings.lanes
+        ):
             return innermost(arg, 0), f"{op.name} has the batch in lanes"
         return None
 

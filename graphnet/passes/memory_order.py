@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..module import Module
 from ..ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
-from ..types import concrete
+from ..types import concrete, elements
 
 FEWEST_CHANNELS = 8  # images of fewer stay row-major: the first convolution reads single numbers anyway
 
@@ -13,6 +13,8 @@ def memory_order(m: Module) -> str:
     """ "channels" or "batch": which fills vectors in most of the arithmetic of the convolutions."""
     lanes, votes = m.settings.lanes, 0
     for n in m.graph.nodes():
+        if n.op.kind == "transform":  # of Winograd and the like, whose products have channels innermost
+            votes += elements(n.type) * lanes
         if not isinstance(n.op, (Conv2d, Conv2dInputGrad, Conv2dWeightGrad)):
             continue
         kernel = n if isinstance(n.op, Conv2dWeightGrad) else n.inputs[isinstance(n.op, Conv2d)]

@@ -116,7 +116,6 @@ def test_a_layer_of_a_real_network_takes_it():
     ("case", "settings", "why"),
     [
         ((16, 3, 16, (12, 12), 3, "same"), {}, "too few channels"),
-        ((2, 16, 16, (12, 12), 3, "same"), {}, "too few images"),
         ((16, 16, 16, (12, 12), 3, "same"), {}, "modelled"),
         ((16, 16, 16, (12, 12), 7, "same"), {}, "only for 3x3"),
         ((16, 16, 16, (12, 12), 3, "same"), {"stride": 2}, "only for 3x3 kernels of stride 1"),
@@ -162,10 +161,10 @@ def test_the_highest_precision_keeps_to_direct_sums():
 
 
 def test_an_input_that_needs_no_padding_is_brought_into_order_first():
-    """The transform reads vectors of images, and the user's images lie one after the other."""
-    x, _, _, y, a = convolution(16, 8, 8, (6, 10), 3, "valid")
+    """The transform reads vectors of channels, and the user's channels lie one after the other."""
+    x, _, _, y, a = convolution(16, 16, 16, (6, 10), 3, "valid")
     f = gn.compile(y, [x])
-    exact = convolution(16, 8, 8, (6, 10), 3, "valid", algorithm="direct")[3]
+    exact = convolution(16, 16, 16, (6, 10), 3, "valid", algorithm="direct")[3]
     want = gn.compile(exact, [x], state=f.state)(a)
     np.testing.assert_allclose(f(a), want, rtol=0, atol=1e-4 * np.abs(want).max())
     ops = [n.op.name for n in f.module({"N": 16}).graph.nodes()]
