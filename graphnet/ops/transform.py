@@ -53,6 +53,11 @@ def _both_ways(matrix: Matrix, tile: list[list[Expr]], name: _Lets) -> list[list
     return [combine(matrix, list(row), name) for row in zip(*columns, strict=True)]
 
 
+def _tile_of(t: Expr, tiles: tuple[int, int]) -> tuple[Expr, Expr, Expr]:
+    """Image, row and column of tile number t."""
+    return t // (tiles[0] * tiles[1]), t // tiles[1] % tiles[0], t % tiles[1]
+
+
 def _array(matrix: Matrix) -> np.ndarray:
     return np.array([[float(c) for c in row] for row in matrix])
 
@@ -124,8 +129,9 @@ class TileTransform(Transform):
 
     def _tile(self, matrix: Matrix, x: Operand) -> Tile:
         n, c, h, w = x.shape
-        axes = (axis("n", n), axis("th", self.tiles[0]), axis("tw", self.tiles[1]), axis("c", c))
-        ni, th, tw, ci = (a.var for a in axes)
+        axes = (axis("t", n * self.tiles[0] * self.tiles[1]), axis("c", c))
+        place, ci = (a.var for a in axes)
+        ni, th, tw = _tile_of(place, self.tiles)
         name, size = _Lets(), len(matrix[0])
 
         def element(i: int, j: int) -> Expr:
@@ -139,7 +145,6 @@ class TileTransform(Transform):
             return _guarded(x, (ni, ci, checks[0][0], checks[1][0]), checks)
 
         d = [[name(element(i, j)) for j in range(size)] for i in range(size)]
-        place = (ni * self.tiles[0] + th) * self.tiles[1] + tw
         values = self._both(matrix, d, name)
         points = [Point((Const(f, "i64"), place, ci), v) for f, v in enumerate(values)]
         return Tile(axes, tuple(name.lets), tuple(points))
@@ -233,9 +238,10 @@ class WinogradOutput(Transform):
     def tile(self, s: Operand) -> Tile:
         _, t, k = s.shape
         (rows, columns), a = self.tiles, self.alpha
-        axes = (axis("n", t // (rows * columns)), axis("th", rows), axis("tw", columns), axis("k", k))
-        ni, th, tw, ki = (x.var for x in axes)
-        name, place = _Lets(), (ni * rows + th) * columns + tw
+        axes = (axis("t", t), axis("k", k))
+        place, ki = (x.var for x in axes)
+        ni, th, tw = _tile_of(place, self.tiles)
+        name = _Lets()
         f = [[name(s(Const(i * a + j, "i64"), place, ki)) for j in range(a)] for i in range(a)]
         y = _both_ways(transforms(self.m, self.r).output, f, name)
         points = []
