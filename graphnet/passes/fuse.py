@@ -8,10 +8,11 @@ In the graph's order, each node goes to the first of these that fits:
     movement (views, pads, broadcasts)             virtual
     elementwise                                    joins the latest group it reads at its own index, if all else it
                                                    reads is ready before that group
-    elementwise of inputs and parameters only      virtual, if cheap or used once
+    elementwise of inputs and parameters only, or  virtual, if cheap or used once: what reads it reads as few bytes as
+      of one stored value and smaller ones           if it were stored, and nobody writes them
     a reduction of what one other group alone makes    dissolves that group, if it is elementwise: its
                                                    values are computed inside the sum
-    a reduction over the same windows as another's     joins it
+    a reduction over the same axes as another's    joins it, if it reads the same values and all else is ready
     everything else                                starts a group
 
 Groups run in the order in which they start. A group's external inputs come from earlier groups, so
@@ -25,6 +26,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 
+from codegen.dtypes import DTYPES, FROM_NUMPY
+
 from ..module import Decision, Group, Module
 from ..node import Node
 from ..ops.broadcast import Reshape
@@ -35,6 +38,7 @@ from .prepare import preparable
 
 COSTLY = frozenset(("exp", "log", "tanh", "sigmoid", "sqrt", "div", "power", "reciprocal"))
 DEEPEST = 24  # virtual nodes behind each other: each is a level of nesting in one expression
+MUCH_SMALLER = 4  # times: a value read again and again from a cache
 VIEWS = (Transpose, Slice)  # movement that only changes strides
 
 
@@ -76,7 +80,8 @@ class _Fuser:
         self.ready: dict[Node, int] = {}  # the order of the latest group that a node's value needs
         self.depth: dict[Node, int] = {}  # of virtual nodes
         self.stored_for_products = self.operands()
-        self.siblings: dict[tuple[object, ...], _Growing] = {}
+        self.siblings: dict[tuple[object, ...], list[_Growing]] = {}
+        self.sources: dict[Node, frozenset[Node]] = {}  # of virtual nodes: see `large_sources`
         self.decisions: list[Decision] = []
 
     def operands(self) -> set[Node]:
@@ -121,6 +126,7 @@ class _Fuser:
 
     def make_virtual(self, n: Node) -> None:
         self.depth[n] = self.depth_of(n)
+        self.sources[n] = self.large_sources(n)
         self.ready[n] = self.latest(n)
 
     def latest(self, n: Node) -> int:
@@ -132,21 +138,29 @@ class _Fuser:
         return (i in self.prepared) == (n in self.prepared)
 
     def floats(self, n: Node) -> bool:
-        """Whether computing `n` where it is needed is better than storing it: it needs no kernel's result."""
-        if n in self.results or n in self.stored_for_products or n.op.kind == "random":
+        """Whether computing `n` where it is needed is better than storing it: it needs no kernel's result, or
+        reads only one value of its size, which whoever needs it reads in its place."""
+        if n in self.results or n in self.stored_for_products or n.op.kind == "random" or self.depth_of(n) >= DEEPEST:
             return False
-        if self.latest(n) >= 0 or self.depth_of(n) >= DEEPEST:
-            return False
+        if self.latest(n) >= 0:
+            sources = self.large_sources(n)
+            if len(sources) > 1 or any(_nbytes(s) > _nbytes(n) for s in sources):
+                return False
         if n in self.prepared and elements(n.type) > 1:
             return elements(n.type) > sum(elements(i.type) for i in n.inputs)
         return len(self.users.get(n, ())) == 1 or n.op.name not in COSTLY
 
+    def large_sources(self, n: Node) -> frozenset[Node]:
+        """The values in memory that computing `n` everywhere reads, without those that are much smaller."""
+        found: set[Node] = set()
+        for i in n.inputs:
+            found |= self.sources.get(i, frozenset((i,)))
+        return frozenset(s for s in found if MUCH_SMALLER * elements(s.type) > elements(n.type))
+
     def join(self, n: Node) -> bool:
         """Puts an elementwise node into the latest group that it reads at its own index."""
         candidates = [self.group[i] for i in n.inputs if i in self.group and i.shape == n.shape]
-        candidates = [
-            g for g in candidates if g.layout == self.m.layouts.get(n) and g.prepared == (n in self.prepared)
-        ]
+        candidates = [g for g in candidates if g.layout == self.m.layouts.get(n) and g.prepared == (n in self.prepared)]
         if not candidates:
             return False
         g = max(candidates, key=lambda c: c.order)
@@ -161,19 +175,22 @@ class _Fuser:
         return True
 
     def place_reduction(self, n: Node) -> None:
-        signature = (n.inputs, n.shape, self.m.layouts.get(n), n in self.prepared, *_fold(n))
-        sibling = self.siblings.get(signature)
-        if sibling is not None and sibling.nodes == sibling.anchors:
-            self.add(sibling, n, f"{n.op.name} with {sibling.nodes[0].op.name}: the same input and axes")
-            sibling.anchors.append(n)
-            return
         if n.op.kind == "reduce":
             for i in n.inputs:
                 self.dissolve(i, n)
+        layouts = self.m.layouts
+        places = tuple((i.shape, layouts.get(i)) for i in n.inputs)
+        signature = (*places, n.shape, layouts.get(n), n in self.prepared, *_fold(n))
+        reads = self.large_sources(n)
+        for g in self.siblings.get(signature, ()):
+            if self.latest(n) < g.order and any(reads & self.large_sources(a) for a in g.anchors):
+                self.add(g, n, f"{n.op.name} with {g.nodes[0].op.name}: the same values and axes")
+                g.anchors.append(n)
+                return
         g = self.start(n)
         g.anchors.append(n)
         if n.op.kind != "contract":
-            self.siblings[signature] = g
+            self.siblings.setdefault(signature, []).append(g)
 
     def dissolve(self, i: Node, user: Node) -> None:
         """The elementwise group that makes only `i`, only for `user`, is computed inside `user` instead."""
@@ -236,6 +253,10 @@ class _Fuser:
         return tuple(out)
 
 
+def _nbytes(n: Node) -> int:
+    return DTYPES[FROM_NUMPY[n.dtype]].bytes * elements(n.type)
+
+
 def _fold(n: Node) -> tuple[object, ...]:
     """What two reductions must share to run in one loop."""
     names = {f.name for f in fields(n.op)} & {"axes", "keepdims", "window", "stride", "padding"}
@@ -265,5 +286,3 @@ def scalars_first(order: list[Node]) -> list[Node]:
         if all(e == 1 for e in n.shape) and all(i in early or i.op.kind == "leaf" for i in n.inputs):
             early.add(n)
     return [n for n in order if n in early] + [n for n in order if n not in early]
-
-

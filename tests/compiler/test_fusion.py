@@ -51,6 +51,20 @@ def test_what_two_kernels_need_is_computed_once():
     assert sum("tanh" in n for n in names) == 1
 
 
+def test_what_reads_one_stored_value_is_computed_where_it_is_needed():
+    """x less its mean has two users, but storing it would only add bytes: whoever reads it can read x."""
+    centred = x - gn.mean(x, axis=0)
+    assert kernels([gn.sum(centred * centred, axis=0), gn.exp(centred)], [x]) == [
+        ("sum", "div"), ("sum",), ("exp",),
+    ]  # fmt: skip
+
+
+def test_sums_of_the_same_values_over_the_same_axes_share_a_loop():
+    y = gn.input("y", (32, 48))
+    assert kernels([gn.sum(x, axis=0), gn.sum(x * y, axis=0)], [x, y]) == [("sum", "sum")]
+    assert kernels([gn.sum(x, axis=0), gn.sum(y, axis=0)], [x, y]) == [("sum",), ("sum",)]
+
+
 def test_pooling_and_its_index_share_a_loop():
     y = gn.max_pool2d(image, 2)
     (g,) = (gn.gradient(gn.sum(y * y), [image]),)
