@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -86,19 +88,21 @@ def load(name: str) -> bytes | None:
     return code
 
 
-def save(name: str, code: bytes) -> None:
-    """Writes an entry. A cache that cannot be written only costs the next process its time."""
+def save(entries: Mapping[str, bytes]) -> None:
+    """Writes entries. A cache that cannot be written only costs the next process its time."""
     path = _objects()
-    if path is None:
+    if path is None or not entries:
         return
-    temporary = path / f"{name}.{os.getpid()}"
-    try:
-        temporary.write_bytes(hashlib.sha256(code).digest() + code)
-        temporary.replace(path / name)
+    for name, code in entries.items():
+        temporary = path / f"{name}.{os.getpid()}.{threading.get_ident()}"
+        try:
+            temporary.write_bytes(hashlib.sha256(code).digest() + code)
+            temporary.replace(path / name)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+    with suppress(OSError):
         _evict(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _evict(path: Path) -> None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from codegen.machine import available_threads
-from codegen.program import Scheduled
 
 from .errors import GraphnetError, ShapeError
 from .explain import Explanation, explain
@@ -29,8 +27,7 @@ from .site import current_sites, located, where
 from .source import source
 from .specialization import Memory, Specialization
 from .state import State
-from .targets import TARGETS, Executable, OnDevice, Target, parse_target, schedule
-from .text import to_text
+from .targets import TARGETS, Executable, Kernels, OnDevice, Target, parse_target
 from .types import Dim
 
 PRECISIONS = ("default", "highest")
@@ -103,24 +100,14 @@ class Function:
         lowered = lower(module)
         lap("lower")
 
-        @cache
-        def schedules() -> tuple[Scheduled, ...]:
-            return tuple(schedule(step, self.target) for step in lowered.program.steps)
-
-        build, identity = TARGETS[self.target.name], self._identity(sizes)
-        executable = build(lowered.program, schedules, self.target, self.threads, identity)
+        kernels = Kernels(lowered.program, self.target)
+        lap("canonical")
+        executable = TARGETS[self.target.name](lowered.program, kernels, self.threads)
         bound = self._bind_fixed(module, executable)
         lap("compile")
         return Specialization(
-            sizes, self.target, self.threads, module, lowered, schedules, executable, seconds, bound
+            sizes, self.target, self.threads, module, lowered, kernels, executable, seconds, bound
         )
-
-    def _identity(self, sizes: dict[str, int]) -> str:
-        """What decides the code, besides the target; "" where ops of the user's own are involved, whose
-        meaning their names do not tell."""
-        if any(not type(n.op).__module__.startswith("graphnet.") for n in self.graph.nodes()):
-            return ""
-        return f"{sizes} {self.precision}\n{to_text(self.graph, sites=False)}"
 
     def module(
         self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()

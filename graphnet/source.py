@@ -37,7 +37,7 @@ def source(spec: Specialization, graph: Graph, kind: str, arch: str = "sm_80") -
         return "\n".join(ptx(graph, spec.sizes, arch).values())
     if not isinstance(spec.executable, CpuExecutable):
         raise GraphnetError(f"target {spec.target} has no {kind}; it has graph, loops and ptx")
-    ir = native_ir(spec.program, spec.scheduled, spec.target)
+    ir = native_ir(spec.kernels)
     return ir if kind == "llvm" else assembly(ir, machine(spec.target.extension))
 
 
@@ -49,6 +49,6 @@ def gpu_kernels(graph: Graph, sizes: dict[str, int]) -> Module:
 def ptx(graph: Graph, sizes: dict[str, int], arch: str = "sm_80") -> dict[str, str]:
     """PTX of every kernel of a graph, by kernel name, in the order of execution."""
     program = lower(gpu_kernels(graph, sizes)).program
-    kernels = [schedule(step, Target("cuda")).kernel for step in program.steps]
+    kernels = [schedule(step.computation, Target("cuda")).kernel for step in program.steps]
     texts = emit_all_ptx(kernels, arch)
     return {k.name: text for k, text in zip(kernels, texts, strict=True)}

@@ -13,7 +13,7 @@ from .lower import Lowered
 from .module import Module
 from .node import Node, Parameter
 from .passes.memory import Plan
-from .targets import Executable, Schedules, Target
+from .targets import Executable, Kernels, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Specialization:
     threads: int
     module: Module
     lowered: Lowered
-    schedules: Schedules  # makes `scheduled`: not needed to run code that was cached
+    kernels: Kernels
     executable: Executable
     seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
     bound: list[tuple[Node, int, np.ndarray]]  # parameters and constants, kept alive with their slots
@@ -61,7 +61,7 @@ class Specialization:
     @property
     def scheduled(self) -> tuple[Scheduled, ...]:
         """The loops of each step."""
-        return self.schedules()
+        return self.kernels.all()
 
     @property
     def program(self) -> Program:

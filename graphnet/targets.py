@@ -16,14 +16,18 @@ from typing import Protocol
 import numpy as np
 
 from codegen import cache
-from codegen.cpu import compile_ir, load_object
+from codegen.canonical import Form, named
+from codegen.compute import Computation
+from codegen.cpu import compile_objects, link
+from codegen.emit import emit_functions
 from codegen.emulator import to_cpu
 from codegen.kernels import cpu as cpu_schedules
 from codegen.kernels import gpu as gpu_schedules
+from codegen.loops import Kernel
 from codegen.machine import machine
 from codegen.nvptx import ARCHITECTURES, emit_all_ptx
-from codegen.program import Program, Scheduled, Step
-from codegen.runtime.cpu import CpuExecutable, program_ir
+from codegen.program import Program, Scheduled
+from codegen.runtime.cpu import CpuExecutable, kernel_ir
 from codegen.runtime.cuda import CudaProgram, probe
 from codegen.runtime.stepwise import CheckedProgram, InterpretedProgram
 from codegen.verify import verify
@@ -89,7 +93,6 @@ class Target:
 
 
 CHECKS = ("bounds", "races")
-Schedules = Callable[[], tuple[Scheduled, ...]]
 
 
 def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
@@ -115,48 +118,88 @@ def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
     return Target(name, option, tuple(checks))
 
 
-def schedule(step: Step, target: Target) -> Scheduled:
-    """The loops of one step on a target, verified, and how they were chosen."""
+def schedule(c: Computation, target: Target) -> Scheduled:
+    """The loops of a computation on a target, verified, and how they were chosen."""
     if target.family == "cpu":
-        kernel, how = cpu_schedules.schedule(step.computation, machine(target.extension))
+        kernel, how = cpu_schedules.schedule(c, machine(target.extension))
     else:
-        kernel, how = gpu_schedules.choose(step.computation)
+        kernel, how = gpu_schedules.choose(c)
     verify(kernel, target.family)
     return Scheduled(kernel, how)
 
 
-def native_ir(program: Program, scheduled: Sequence[Scheduled], target: Target) -> str:
-    """The LLVM IR that the CPU runs: of a program for the CPU, or of one for a GPU, emulated."""
-    kernels = [s.kernel for s in scheduled]
-    return program_ir(program, [to_cpu(k) for k in kernels] if target.family == "gpu" else kernels)
+class Kernels:
+    """The kernels of a program on a target. Steps that compute the same share one, scheduled when first asked for."""
+
+    def __init__(self, program: Program, target: Target) -> None:
+        self.program = program
+        self.target = target
+        self.forms = tuple(Form(s.computation, s.slots) for s in program.steps)
+        self.distinct = tuple({f.digest: f for f in self.forms}.values())
+        self._scheduled: dict[str, Scheduled] = {}
+
+    def scheduled(self, form: Form) -> Scheduled:
+        """The kernel of a form, under its canonical names."""
+        if form.digest not in self._scheduled:
+            self._scheduled[form.digest] = schedule(form.computation(), self.target)
+        return self._scheduled[form.digest]
+
+    @property
+    def made(self) -> int:
+        """How many kernels were scheduled: those whose code was not on disk."""
+        return len(self._scheduled)
+
+    def all(self) -> tuple[Scheduled, ...]:
+        """The kernel of each step, under the names of the program."""
+        out = []
+        for step, form in zip(self.program.steps, self.forms, strict=True):
+            s, c = self.scheduled(form), step.computation
+            out.append(Scheduled(named(s.kernel, c.name, c.params), s.how))
+        return tuple(out)
+
+    def loops(self) -> list[Kernel]:
+        """The loops of each step."""
+        return [s.kernel for s in self.all()]
 
 
-def _native(program: Program, schedules: Schedules, target: Target, threads: int, identity: str) -> Executable:
+def native_ir(kernels: Kernels) -> str:
+    """The LLVM IR of what the CPU runs, a function for each distinct kernel: of a program for the CPU, or of one for
+    a GPU, emulated."""
+    first: dict[str, Kernel] = {}
+    for form, kernel in zip(kernels.forms, kernels.loops(), strict=True):
+        first.setdefault(form.digest, kernel)
+    return emit_functions(tuple(_on_cpu(k, kernels.target) for k in first.values()))
+
+
+def _on_cpu(kernel: Kernel, target: Target) -> Kernel:
+    return to_cpu(kernel) if target.family == "gpu" else kernel
+
+
+def _native(program: Program, kernels: Kernels, threads: int) -> Executable:
+    target = kernels.target
     if target.checks:
-        return CheckedProgram(program, [s.kernel for s in schedules()], target.checks)
+        return CheckedProgram(program, kernels.loops(), target.checks)
     m = machine(target.extension)
-    name = cache.key(f"{target}\n{identity}", m) if identity else ""
-    known = cache.load(name) if name else None
-    if known is not None:
-        return CpuExecutable(program, load_object(known, m), threads)
-    code = compile_ir(native_ir(program, schedules(), target), m)
-    if name:
-        cache.save(name, code.object)
-    return CpuExecutable(program, code, threads)
+    entry = {f.name: cache.key(f"{target.family} {f.digest}", m) for f in kernels.distinct}
+    code = {name: cache.load(key) for name, key in entry.items()}
+    missing = [f for f in kernels.distinct if code[f.name] is None]
+    sources = (kernel_ir(_on_cpu(kernels.scheduled(f).kernel, target)) for f in missing)
+    made = {f.name: o for f, o in zip(missing, compile_objects(sources, m), strict=True)}
+    cache.save({entry[name]: o for name, o in made.items()})
+    linked = link([made[name] if o is None else o for name, o in code.items()], m)
+    return CpuExecutable(program, [f.name for f in kernels.forms], linked, threads)
 
 
-def _interpret(program: Program, schedules: Schedules, target: Target, threads: int, identity: str) -> Executable:
-    return InterpretedProgram(program, [s.kernel for s in schedules()])
+def _interpret(program: Program, kernels: Kernels, threads: int) -> Executable:
+    return InterpretedProgram(program, kernels.loops())
 
 
-def _cuda(program: Program, schedules: Schedules, target: Target, threads: int, identity: str) -> Executable:
-    kernels = [s.kernel for s in schedules()]
-    ptx = emit_all_ptx(kernels, target.option) if target.option else None
-    return OnDevice(CudaProgram.of(program, kernels, ptx))
+def _cuda(program: Program, kernels: Kernels, threads: int) -> Executable:
+    architecture = kernels.target.option
+    loops = kernels.loops()
+    return OnDevice(CudaProgram.of(program, loops, emit_all_ptx(loops, architecture) if architecture else None))
 
 
-# program, its schedules (made only if no cached code serves), target, threads, and a text that decides the code
-# ("" where none does)
-Build = Callable[[Program, Schedules, Target, int, str], Executable]
+Build = Callable[[Program, Kernels, int], Executable]  # with a number of threads
 
 TARGETS: dict[str, Build] = {"cpu": _native, "emulator": _native, "cuda": _cuda, "interpret": _interpret}

@@ -18,7 +18,7 @@ CODEGEN = (
     ("traverse", "mathlib"),
     ("loops",),
     ("text", "interpret", "compute", "machine"),
-    ("verify", "program", "emulator", "cache"),
+    ("verify", "program", "emulator", "cache", "canonical"),
     ("kernels.*",),
     ("checks", "emit.*"),
     ("cpu", "nvptx"),

@@ -1,4 +1,11 @@
-"""Executables for the CPU: a whole program as one native function."""
+"""Executables for the CPU: kernels in order, called by native code.
+
+Every kernel is compiled by itself, as a function of a table of pointers and the numbers of its slots in it:
+
+    kernel(ptr slots, ptr numbers, i64 tid, i64 threads)
+
+so that its code depends on nothing else of the program. One function, `program`, runs the steps of any program.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +13,69 @@ import ctypes
 import platform
 import time
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
-from ..cpu import Code, compile_ir
+from ..cpu import Code, compile_ir, compile_once
 from ..emit import emit_functions
 from ..loops import Kernel
 from ..program import Program
 from .threads import BARRIER_IR, Pool, pool
 
 COUNTER = "readcyclecounter" if platform.machine() in ("x86_64", "AMD64") else "readsteadycounter"
-POOL, CLOCK, FIRST_SLOT = 0, 1, 2  # places in the table of pointers that the entry point receives
+POOL, CLOCK, STEPS, COUNT, SLOTS = range(5)  # places in the words that `program` receives
 ALIGNMENT = 64
+
+# A step is three words: the kernel, its slots' numbers (32 bits each), and whether to wait for all threads before it.
+PROGRAM_IR = f"""
+declare i64 @llvm.{COUNTER}()
+
+define void @program(ptr %job, i64 %tid, i64 %threads) nounwind {{
+entry:
+  %pool = load ptr, ptr %job
+  %clock.at = getelementptr i64, ptr %job, i64 {CLOCK}
+  %clock = load ptr, ptr %clock.at
+  %steps.at = getelementptr i64, ptr %job, i64 {STEPS}
+  %steps = load ptr, ptr %steps.at
+  %count.at = getelementptr i64, ptr %job, i64 {COUNT}
+  %count = load i64, ptr %count.at
+  %slots.at = getelementptr i64, ptr %job, i64 {SLOTS}
+  %slots = load ptr, ptr %slots.at
+  %first = icmp eq i64 %tid, 0
+  br label %next
+next:
+  %n = phi i64 [ 0, %entry ], [ %following, %call ]
+  br i1 %first, label %stamp, label %check
+stamp:
+  %now = call i64 @llvm.{COUNTER}()
+  %clock.n = getelementptr i64, ptr %clock, i64 %n
+  store i64 %now, ptr %clock.n
+  br label %check
+check:
+  %more = icmp ult i64 %n, %count
+  br i1 %more, label %step, label %end
+step:
+  %at = mul i64 %n, 3
+  %kernel.at = getelementptr i64, ptr %steps, i64 %at
+  %kernel = load ptr, ptr %kernel.at
+  %numbers.at = getelementptr i64, ptr %kernel.at, i64 1
+  %numbers = load ptr, ptr %numbers.at
+  %wait.at = getelementptr i64, ptr %kernel.at, i64 2
+  %wait = load i64, ptr %wait.at
+  %waits = icmp ne i64 %wait, 0
+  br i1 %waits, label %meet, label %call
+meet:
+  call void @barrier(ptr %pool, i64 %threads)
+  br label %call
+call:
+  call void %kernel(ptr %slots, ptr %numbers, i64 %tid, i64 %threads)
+  %following = add i64 %n, 1
+  br label %next
+end:
+  ret void
+}}
+"""
 
 
 def aligned_empty(nbytes: int) -> np.ndarray:
@@ -43,81 +101,59 @@ if address(_probe := np.empty(1)) != _probe.ctypes.data:  # another layout of Py
         return int(array.ctypes.data)
 
 
-def entry_ir(program: Program, kernels: Sequence[Kernel]) -> str:
-    """The entry points, `program` and `prepare`: thread `tid`'s share of their kernels in order, barriers where data
-    crosses threads, and the time before the first and after each kernel."""
-    declared = f"declare i64 @llvm.{COUNTER}()\n"
-    return declared + "".join(_entry(program, kernels, name, numbers) for name, numbers in _parts(program).items())
+def kernel_ir(kernel: Kernel) -> str:
+    """A kernel, and `call_` of its name: a function of slots, as above."""
+    lines = [f'define void @"call_{kernel.name}"(ptr %slots, ptr %numbers, i64 %tid, i64 %threads) nounwind {{']
+    for n in range(len(kernel.params)):
+        lines.append(f"  %n{n}.at = getelementptr i32, ptr %numbers, i64 {n}")
+        lines.append(f"  %n{n} = load i32, ptr %n{n}.at")
+        lines.append(f"  %p{n}.at = getelementptr ptr, ptr %slots, i32 %n{n}")
+        lines.append(f"  %p{n} = load ptr, ptr %p{n}.at")
+    args = ", ".join([f"ptr %p{n}" for n in range(len(kernel.params))] + ["i64 %tid", "i64 %threads"])
+    lines += [f'  call void @"{kernel.name}"({args})', "  ret void", "}"]
+    return emit_functions((kernel,)) + "\n".join(lines) + "\n"
 
 
-def _parts(program: Program) -> dict[str, range]:
-    """The entry points and the numbers of their steps."""
-    parts = {"program": range(program.first, len(program.steps))}
-    return parts | ({"prepare": range(program.first)} if program.first else {})
-
-
-def _entry(program: Program, kernels: Sequence[Kernel], name: str, numbers: range) -> str:
-    lines = [
-        f'define void @"{name}"(ptr %table, i64 %tid, i64 %threads) nounwind {{',
-        "entry:",
-        "  %pool = load ptr, ptr %table",
-        "  %clock.at = getelementptr ptr, ptr %table, i64 1",
-        "  %clock = load ptr, ptr %clock.at",
-        "  %first = icmp eq i64 %tid, 0",
-    ]
-    steps, waits = program.steps, program.barriers()
-    used = sorted({s for n in numbers for s in steps[n].slots})
-    for s in used:
-        lines.append(f"  %at{s} = getelementptr ptr, ptr %table, i64 {FIRST_SLOT + s}")
-        lines.append(f"  %slot{s} = load ptr, ptr %at{s}")
-
-    def stamp(n: int) -> None:
-        lines.append(f"  br i1 %first, label %stamp{n}, label %go{n}")
-        lines.append(f"stamp{n}:")
-        lines.append(f"  %time{n} = call i64 @llvm.{COUNTER}()")
-        lines.append(f"  %place{n} = getelementptr i64, ptr %clock, i64 {n}")
-        lines.append(f"  store i64 %time{n}, ptr %place{n}")
-        lines.append(f"  br label %go{n}")
-        lines.append(f"go{n}:")
-
-    after = 0 if name == "prepare" else 1  # the end of preparation is not the start of the program
-    stamp(numbers.start + after)
-    for n in numbers:
-        if waits[n]:
-            lines.append("  call void @barrier(ptr %pool, i64 %threads)")
-        args = ", ".join([f"ptr %slot{s}" for s in steps[n].slots] + ["i64 %tid", "i64 %threads"])
-        lines.append(f'  call void @"{kernels[n].name}"({args})')
-        stamp(n + after + 1)
-    lines += ["  ret void", "}"]
-    return "\n".join(lines) + "\n"
-
-
-def program_ir(program: Program, kernels: Sequence[Kernel]) -> str:
-    """The whole program as LLVM IR: kernels, the barrier, the entry point."""
-    return emit_functions(tuple(kernels)) + BARRIER_IR + entry_ir(program, kernels)
+@cache
+def _program() -> tuple[Code, int]:
+    """The function that runs programs, and its address. It is never freed: threads may still be leaving it when
+    an executable goes."""
+    code = compile_once(BARRIER_IR + PROGRAM_IR)
+    return code, code.address("program")
 
 
 class CpuExecutable:
-    """A program's code for this CPU, with its arena and its table of pointers.
+    """A program's kernels for this CPU, with its arena and its table of pointers. `kernels` names the kernel of each
+    step, which is in `code`.
 
     Freed with the object: code, arena and all."""
 
-    def __init__(self, program: Program, code: Code, threads: int) -> None:
+    def __init__(self, program: Program, kernels: Sequence[str], code: Code, threads: int) -> None:
         self.program = program
         self.code = code
         self.threads = threads
         self.arena = aligned_empty(max(program.arena_bytes, 1))
-        self.clock = np.zeros(len(program.steps) + 2, np.int64)
-        self.table = np.zeros(FIRST_SLOT + len(program.slots), np.uintp)
-        self._slots = self.table.data[FIRST_SLOT:]  # a memoryview: quicker to write into than the array
+        self.table = np.zeros(len(program.slots), np.uintp)
+        self._slots = self.table.data  # a memoryview: quicker to write into than the array
         base = self.arena.ctypes.data
-        self.table[CLOCK] = self.clock.ctypes.data
         for n, slot in enumerate(program.slots):
             if slot.kind == "arena":
-                self.table[FIRST_SLOT + n] = base + slot.offset
-        self._entry = self.code.address("program")
-        self._prepare = self.code.address("prepare") if program.first else 0
-        self._table_address = self.table.ctypes.data
+                self.table[n] = base + slot.offset
+        self.numbers = np.array([s for step in program.steps for s in step.slots], np.int32)
+        self.steps = np.zeros((len(program.steps), 3), np.uintp)
+        where = {name: code.address(f"call_{name}") for name in dict.fromkeys(kernels)}
+        at = self.numbers.ctypes.data
+        for n, (step, name, wait) in enumerate(zip(program.steps, kernels, program.barriers(), strict=True)):
+            self.steps[n] = (where[name], at, wait)
+            at += self.numbers.itemsize * len(step.slots)
+        self.clock = np.zeros(len(program.steps) + 2, np.int64)  # the end of preparation is not the start of a run
+        first, total = program.first, len(program.steps)
+        self.jobs = np.zeros((2, 5), np.uintp)
+        for n, (start, count) in enumerate(((0, first), (first, total - first))):
+            clock = self.clock[start + n :].ctypes.data
+            self.jobs[n] = (0, clock, self.steps[start:].ctypes.data, count, self.table.ctypes.data)
+        _, self._entry = _program()
+        self._prepare, self._run = self.jobs[0].ctypes.data, self.jobs[1].ctypes.data
         self._pool: Pool | None = None
 
     def bind(self, slot: int, array: np.ndarray) -> None:
@@ -128,17 +164,17 @@ class CpuExecutable:
 
     def prepare(self) -> None:
         """Runs the steps whose results are kept between runs."""
-        if self._prepare:
+        if self.program.first:
             self._start(self._prepare)
 
     def run(self) -> None:
-        self._start(self._entry)
+        self._start(self._run)
 
-    def _start(self, entry: int) -> None:
+    def _start(self, job: int) -> None:
         if self._pool is None:
             self._pool = pool(self.threads)
-            self.table[POOL] = self._pool.address
-        self._pool.run(entry, self._table_address)
+            self.jobs[:, POOL] = self._pool.address
+        self._pool.run(self._entry, job)
 
     def kernel_seconds(self, ticks_per_second: float) -> np.ndarray:
         """Seconds of each kernel in the last run, or of its last preparation, waits for other threads before it

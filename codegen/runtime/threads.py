@@ -21,7 +21,7 @@ from functools import cache
 
 import numpy as np
 
-from ..cpu import Code, compile_ir
+from ..cpu import Code, compile_once
 
 POOL_WORDS = 128
 SPINS_BEFORE_SLEEP = 4000
@@ -184,7 +184,7 @@ end:
 
 @cache
 def _native() -> tuple[Code, dict[str, int]]:
-    code = compile_ir(BARRIER_IR + POOL_IR)
+    code = compile_once(BARRIER_IR + POOL_IR)
     return code, {n: code.address(n) for n in ("pool_init", "pool_start", "pool_run", "pool_worker")}
 
 

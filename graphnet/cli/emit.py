@@ -99,7 +99,7 @@ def emit_gpu(function: Function, a: argparse.Namespace, folder: Path) -> dict[st
     arch = a.arch or "sm_80"
     module = gpu_kernels(function.graph, {"N": a.batch})
     program = lower(module).program
-    scheduled = [schedule(step, Target("cuda")) for step in program.steps]
+    scheduled = [schedule(step.computation, Target("cuda")) for step in program.steps]
     texts = emit_all_ptx([s.kernel for s in scheduled], arch)
     rows = kernels(program, scheduled)
     for row, s, ptx in zip(rows, scheduled, texts, strict=True):
