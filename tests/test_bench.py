@@ -21,7 +21,13 @@ from . import test_models as nets
 
 # Without torch.compile, which takes half a minute to start; it has a test of its own.
 NEEDS = {"torch": ["torch"], "jax": ["jax"], "onnxruntime": ["onnxruntime", "onnx"], "openvino": ["openvino", "onnx"]}
-INSTALLED = [peer for peer, packages in NEEDS.items() if all(importlib.util.find_spec(p) for p in packages)]
+
+
+def installed(*packages: str) -> list[str]:
+    return [p for p in packages if importlib.util.find_spec(p)]
+
+
+INSTALLED = [peer for peer, packages in NEEDS.items() if installed(*packages) == packages]
 
 SHAPES = {
     "lenet": {

@@ -41,9 +41,9 @@ GRAPHNET = (
     ("specialization",),
     ("explain", "source"),
     ("function",),
-    ("show.*", "bench.*"),
+    ("show.*",),
     ("graphnet",),
-    ("models.*",),
+    ("models.*", "bench.*"),
     ("training",),
     ("cli.*",),
 )

@@ -53,11 +53,11 @@ Step = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One way to do the work. `make` prepares all that is not timed; `read` brings what a step returns into the
-    order of axes that ours has."""
+    """One way to do the work. `make` prepares all that is not timed; `read` brings what a step returns, an array or a
+    tuple of them, into the order of axes that ours has."""
 
     make: Callable[[], Step]
-    read: Callable[[Any], Any] = np.asarray
+    read: Callable[[Any], Any] = lambda result: result
 
 
 Configurations = dict[str, Configuration]  # by name
@@ -65,19 +65,22 @@ Configurations = dict[str, Configuration]  # by name
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A framework. Its module is imported only when asked for: each is as large as the rest of the machine's
-    Python together. `make(work)` there returns its Configurations."""
+    """A framework. Its modules are imported only when asked for: each is as large as the rest of the machine's
+    Python together. `make(work)` in the one for networks, and `make(case, threads)` in the one for single ops, return
+    its Configurations; "" where it does not do them."""
 
-    module: str
+    networks: str
+    ops: str = ""
     trains: bool = True
 
 
 PEERS = {
-    "torch": Peer("torch_peer"),
-    "torch.compile": Peer("torch_compile_peer"),
-    "jax": Peer("jax_peer"),
+    "torch": Peer("torch_peer", "torch_ops"),
+    "torch.compile": Peer("torch_compile_peer", "torch_compile_ops"),
+    "jax": Peer("jax_peer", "jax_ops"),
     "onnxruntime": Peer("onnxruntime_peer", trains=False),
     "openvino": Peer("openvino_peer", trains=False),
+    "scipy": Peer("", "scipy_ops"),
 }
 TOLERANCE = 1e-3  # of a result's greatest value: float32, by whatever algorithm
 
@@ -105,14 +108,15 @@ def extra(module: str) -> ModuleType:
 
 
 def peer_configurations(peer: str, work: Workload) -> Configurations:
-    """The configurations of a peer. Raises GraphnetError for one that is unknown, not installed, or does not train.
-
-    Call `pin` first."""
+    """A peer's ways to train or infer. Raises GraphnetError for one that is unknown, not installed, or does not do
+    that. Call `pin` first."""
     if peer not in PEERS:
         raise GraphnetError(f"unknown peer {peer!r}; there are {', '.join(PEERS)}")
+    if not PEERS[peer].networks:
+        raise GraphnetError("it has no networks")
     if work.mode == "train" and not PEERS[peer].trains:
         raise GraphnetError("it infers only")
-    found: Configurations = extra(PEERS[peer].module).make(work)
+    found: Configurations = extra(PEERS[peer].networks).make(work)
     return found
 
 
@@ -142,7 +146,11 @@ class Field:
 
 
 def check(got: Any, want: Any) -> None:
-    """Raises GraphnetError where two results are not the same within TOLERANCE."""
+    """Raises GraphnetError where two results, or tuples of results, are not the same within TOLERANCE."""
+    if isinstance(want, tuple):
+        for g, w in zip(got, want, strict=True):
+            check(g, w)
+        return
     got, want = np.asarray(got), np.asarray(want)
     if got.shape != want.shape:
         raise GraphnetError(f"its result has the shape {got.shape}, ours {want.shape}")

@@ -62,13 +62,13 @@ def table(title: str, found: Mapping[str, Any]) -> str:
         for name, row in sorted(found["results"].items(), key=lambda item: item[1]["median"])
     }
     shown = [c for c in COLUMNS if any(row.get(c) for row in rows.values())]
-    t = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, header_style="")
+    t = Table(box=SIMPLE_HEAD, header_style="")
     t.add_column("")
     for c in shown:
         t.add_column(COLUMNS[c][0], justify="right")
     for name, row in rows.items():
         t.add_row(name, *(COLUMNS[c][1].format(row[c]) if row.get(c) is not None else "" for c in shown))
-    lines = [rendered(t)]
+    lines = [title, rendered(t), ""]
     lines += [f"left out: {name}: {why}" for name, why in found["left_out"].items()]
     if found["best_peer"] is not None:
         ratio = found["ratio_to_best_peer"]

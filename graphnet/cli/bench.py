@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,22 +16,23 @@ from tqdm import tqdm
 from codegen.machine import available_threads
 from codegen.measure import rates
 
+from ..bench.cases import CASES
 from ..bench.harness import (
     OPTIMIZERS,
     PEERS,
     Field,
     Step,
-    Timing,
     Workload,
     extra,
     interleave,
     peer_configurations,
     pin,
 )
+from ..bench.ops import compare_case
 from ..bench.report import OURS, compared, table
 from ..files import replacing
 from ..function import Function
-from ..models import DIGITS, Model
+from ..models import DIGITS, MODELS, Model
 from ..node import Graph
 from .common import (
     LARGE,
@@ -38,7 +40,6 @@ from .common import (
     add_batch,
     add_json,
     add_mode,
-    add_model,
     add_threads,
     arbitrary_batch,
     call,
@@ -54,9 +55,9 @@ BURST, BURST_LARGE = 12, 3
 RATE = 1e-3  # of learning, the same for everyone
 
 DESCRIPTION = """\
-Times a network's training step or its inference, and, on request, the same work in other frameworks. Everyone gets
-the same weights, the same batch and the same CPU cores, and they take turns in short bursts, so that whatever else
-the computer does strikes all alike. Compare figures of one run only."""
+Times a network's training step, its inference, or a single op, and, on request, the same work in other frameworks.
+Everyone gets the same values, the same CPU cores, and takes turns in short bursts, so that whatever else the computer
+does strikes all alike. Compare figures of one run only."""
 
 EXAMPLES = """\
 examples:
@@ -64,6 +65,8 @@ examples:
   graphnet bench lenet --mode train --batch 64 --threads 2 --against torch,jax
   graphnet bench mlp --mode infer --batch 1 --threads 1 --against torch,onnxruntime,openvino --json
   graphnet bench resnet18 --mode train --batch 8 --against torch,torch.compile --rounds 5 --output resnet.png
+  graphnet bench conv-k7-forward --against torch,jax
+  graphnet bench softmax --against torch,torch.compile,jax
 
 The peers come with the extra: pip install 'graphnet[bench]'. Of each, every configuration that is known to be fast is
 timed, and the best one counts; one that cannot run, or computes something else, is named with the reason.
@@ -71,16 +74,21 @@ torch.compile needs a C++ compiler, and up to a minute to start."""
 
 
 def declare(p: argparse.ArgumentParser) -> None:
-    add_model(p)
+    names = ", ".join(CASES)
+    p.add_argument("what", metavar="WHAT", help=f"a network: {', '.join(MODELS)}; or a case of one op: {names}")
     add_mode(p)
     add_batch(p)
     add_threads(p)
-    p.add_argument("--optimizer", choices=OPTIMIZERS, help=f"of the training step (default: adam; momentum {LARGE})")
-    p.add_argument("--against", type=words, default=(), metavar="PEER,...", help=f"other frameworks: {','.join(PEERS)}")
-    p.add_argument("--rounds", type=count, default=15, metavar="N", help="turns (default: 15)")
     p.add_argument(
-        "--burst", type=count, metavar="N", help=f"timed steps a turn (default: {BURST}; {BURST_LARGE} {LARGE})"
+        "--optimizer", choices=OPTIMIZERS, help=f"of the training step (default: adam; momentum {LARGE})"
     )
+    p.set_defaults(mode=None)  # these three are for networks
+    p.add_argument(
+        "--against", type=words, default=(), metavar="PEER,...", help=f"other frameworks: {','.join(PEERS)}"
+    )
+    p.add_argument("--rounds", type=count, default=15, metavar="N", help="turns (default: 15)")
+    bursts = f"{BURST}; {BURST_LARGE} {LARGE}; as many as take 20 ms for an op"
+    p.add_argument("--burst", type=count, metavar="N", help=f"timed steps a turn (default: {bursts})")
     p.add_argument("--seconds", type=rate, default=60.0, help="begin no more rounds after so long (default: 60)")
     p.add_argument("--output", metavar="FILE.png", help="draw the comparison, too: .png, .svg or .pdf")
     add_json(p)
@@ -90,19 +98,53 @@ def run(a: argparse.Namespace) -> None:
     for peer in a.against:
         if peer not in PEERS:
             raise UsageError(f"argument --against: unknown peer {peer!r}; there are {', '.join(PEERS)}")
+    if a.what not in MODELS and a.what not in CASES:
+        known = ", ".join([*MODELS, *CASES])
+        raise UsageError(f"argument WHAT: there is no network and no case {a.what!r}; there are {known}")
+    for option in ("mode", "batch", "optimizer"):
+        if a.what in CASES and getattr(a, option) is not None:
+            raise UsageError(f"argument --{option}: for networks; a case says all by its name")
     threads = min(a.threads or available_threads(), available_threads())
-    peak = rates().flops * threads / 1e9
+    compare, title, notes = (network, network_title, network_notes) if a.what in MODELS else (op, op_title, op_notes)
+    rates()  # measured, if they never were, before anyone else's threads are there
     pin(threads)  # before any peer is imported
     with ExitStack() as stack:
         picture = stack.enter_context(replacing(a.output)) if a.output else None
         plot = extra("plot") if a.output else None
-        found = compare(a, threads, peak)
+        bar = stack.enter_context(tqdm(total=a.rounds, unit="round", leave=False, disable=None, file=sys.stderr))
+        found = compare(a, threads, lambda done: bar.update())
         if plot is not None:
             plot.bars(picture, title(found), found)
     if a.json:
         print_json(found)
-    else:
-        print(described(found))
+        return
+    print("\n".join([table(title(found), found), *notes(found)]))
+    if found["versions"]:
+        print(", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+
+
+# --------------------------------------------------------------------------------------- single ops
+
+
+def op(a: argparse.Namespace, threads: int, on_round: Callable[[int], None]) -> dict[str, Any]:
+    found = compare_case(a.what, threads, a.against, a.rounds, a.burst, a.seconds, on_round)
+    return {**found, "versions": versions(a.against)}
+
+
+def op_title(r: dict[str, Any]) -> str:
+    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in r["arrays"].items())
+    return f"{r['case']}: {shapes}; {r['threads']} threads: milliseconds"
+
+
+def op_notes(r: dict[str, Any]) -> list[str]:
+    if "copies" not in r:
+        text = f"GFLOP/s count {r['mflop']:,.1f} MFLOP for everyone, convolutions as direct sums"
+        return [f"{text}; the peak is {r['peak_gflops']:.0f}"]
+    copies = ", ".join(f"{name.removeprefix('copy: ')} {rate:.1f}" for name, rate in r["copies"].items())
+    return [f"GB/s count the {r['megabytes']:,.1f} MB that must travel; copies of as many, GB/s: {copies}"]
+
+
+# ----------------------------------------------------------------------------------------- networks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,19 +174,22 @@ def ours(model: Model, a: argparse.Namespace, threads: int) -> Ours:
     return Ours(function, step, work, (first, step()) if a.mode == "train" else (first,), seconds)
 
 
-def compare(a: argparse.Namespace, threads: int, peak: float) -> dict[str, Any]:
-    """One run: what --json prints."""
+def network(a: argparse.Namespace, threads: int, on_round: Callable[[int], None]) -> dict[str, Any]:
+    a.model, a.mode = a.what, a.mode or "train"
     model = model_of(a)
     own = ours(model, a, threads)
     field = Field({OURS: own.step})
     for peer in a.against:
         field.enter(partial(peer_configurations, peer, own.work), peer, own.expected)
-    timings = timed(field, a, a.burst or (BURST if a.model in DIGITS else BURST_LARGE))
+    burst = a.burst or (BURST if a.model in DIGITS else BURST_LARGE)
+    timings = interleave(
+        field.steps, a.rounds, burst, settle=-(-burst // 4), warmup=min(burst, 5), seconds=a.seconds, on_round=on_round
+    )
     flops = operations(own.function.module({"N": a.batch}, stop_after="specialise").graph)
-    found = compared(timings, flops, peak, field.left_out)
+    found = compared(timings, flops, rates().flops * threads / 1e9, field.left_out)
     found["results"][OURS]["memory_bytes"] = own.function.memory().total
     if "torch" in found["results"]:
-        found["results"]["torch"]["memory_bytes"] = extra(PEERS["torch"].module).peak_bytes(own.work)
+        found["results"]["torch"]["memory_bytes"] = extra(PEERS["torch"].networks).peak_bytes(own.work)
     return {
         "model": a.model,
         "mode": a.mode,
@@ -162,38 +207,23 @@ def operations(graph: Graph) -> int:
     return sum(n.op.flops(n.type, *(i.type for i in n.inputs)) for n in graph.nodes())
 
 
-def timed(field: Field, a: argparse.Namespace, burst: int) -> dict[str, Timing]:
-    with tqdm(total=a.rounds, unit="round", leave=False, disable=None, file=sys.stderr) as bar:
-        return interleave(
-            field.steps,
-            rounds=a.rounds,
-            burst=burst,
-            settle=-(-burst // 4),
-            warmup=min(burst, 5),
-            seconds=a.seconds,
-            on_round=lambda done: bar.update(),
-        )
-
-
 def versions(peers: tuple[str, ...]) -> dict[str, str]:
     """Of the peers' packages that are imported by now."""
     packages = {p.split(".")[0] for p in peers}
     return {p: str(getattr(sys.modules[p], "__version__", "unknown")) for p in sorted(packages & sys.modules.keys())}
 
 
-def title(r: dict[str, Any]) -> str:
+def network_title(r: dict[str, Any]) -> str:
     optimizer = f" with {r['optimizer']}" if r["optimizer"] else ""
     return f"{r['model']}, {r['mode']}{optimizer}, batch {r['batch']}, {r['threads']} threads: milliseconds a step"
 
 
-def described(r: dict[str, Any]) -> str:
-    """For people."""
+def network_notes(r: dict[str, Any]) -> list[str]:
     notes = [
         f"GFLOP/s count {r['mflop']:,.1f} MFLOP a step for everyone, convolutions as direct sums; the peak is "
         f"{r['peak_gflops']:.0f}",
         f"graphnet's first step took {r['seconds_first_step']:.2f} s",
-        *([", ".join(f"{name} {version}" for name, version in r["versions"].items())] if r["versions"] else []),
     ]
     if any("memory_bytes" in row for name, row in r["results"].items() if name != OURS):
         notes.append("peak memory: graphnet's is exact; PyTorch's is the most that its allocator held at once")
-    return "\n".join([table(title(r), r), *notes])
+    return notes
