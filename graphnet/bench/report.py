@@ -68,7 +68,7 @@ def table(title: str, found: Mapping[str, Any]) -> str:
         t.add_column(COLUMNS[c][0], justify="right")
     for name, row in rows.items():
         t.add_row(name, *(COLUMNS[c][1].format(row[c]) if row.get(c) is not None else "" for c in shown))
-    lines = [title, rendered(t), ""]
+    lines = [title, rendered(t)]
     lines += [f"left out: {name}: {why}" for name, why in found["left_out"].items()]
     if found["best_peer"] is not None:
         ratio = found["ratio_to_best_peer"]
