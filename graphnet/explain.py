@@ -76,7 +76,7 @@ def explain(spec: Specialization) -> Explanation:
     waits = spec.program.barriers()
     steps = zip(spec.program.steps, spec.scheduled, spec.lowered.groups, waits, strict=True)
     for number, (step, scheduled, group, wait) in enumerate(steps):
-        flops = group_flops(group)
+        flops = group.flops if group else 0
         nbytes = sum(slots[s].bytes for s in step.reads) + sum(slots[s].bytes for s in step.writes)
         kernels.append(
             KernelReport(
@@ -100,18 +100,14 @@ def explain(spec: Specialization) -> Explanation:
         str(spec.target),
         spec.threads,
         tuple(kernels),
-        tuple(f"{d.pass_name}: {_describe(d.node)}: {d.choice}: {d.reason}" for d in spec.module.decisions),
+        (
+            *(f"{d.pass_name}: {_describe(d.node)}: {d.choice}: {d.reason}" for d in spec.module.decisions),
+            *filter(None, (spec.division,)),
+        ),
         {**asdict(memory), "total": memory.total},
         dict(spec.seconds),
         machine_rates.flops * spec.threads / 1e9 if machine_rates else None,
     )
-
-
-def group_flops(group: Group | None) -> int:
-    """Arithmetic operations of a kernel, as its ops count them."""
-    if group is None:
-        return 0
-    return sum(n.op.flops(n.type, *(i.type for i in n.inputs)) for n in group.nodes)
 
 
 def user_lines(group: Group | None) -> tuple[str, ...]:

@@ -102,11 +102,12 @@ class Function:
 
         kernels = Kernels(lowered.program, self.target)
         lap("canonical")
-        executable = TARGETS[self.target.name](lowered.program, kernels, self.threads)
+        threads, division = lowered.division(self.threads) if self.target.is_threaded else (self.threads, "")
+        executable = TARGETS[self.target.name](lowered.program, kernels, threads)
         bound = self._bind_fixed(module, executable)
         lap("compile")
         return Specialization(
-            sizes, self.target, self.threads, module, lowered, kernels, executable, seconds, bound
+            sizes, self.target, threads, module, lowered, kernels, executable, seconds, bound, division
         )
 
     def module(
@@ -132,14 +133,15 @@ class Function:
         return bound
 
     def _execute(self, spec: Specialization, arrays: Sequence[np.ndarray]) -> Any:
-        executable = spec.executable
+        # Of a small network's call every line is a part that one can measure: see docs/performance.md.
+        executable, state = spec.executable, self.state
         if isinstance(executable, OnDevice):
             self._upload(spec, executable)
-        else:
-            self.state.fetch()
-        if spec.prepared_at != self.state.version:
+        elif state.elsewhere:
+            state.fetch()
+        if spec.prepared_at != state.version:
             self._prepare(spec)
-        for slot, array in zip(spec.inputs, arrays, strict=True):
+        for slot, array in zip(spec.inputs, arrays):  # noqa: B905 (as many, as Signature has seen to)
             executable.bind(slot, array)
         outputs = []
         for slot, shape, dtype in spec.outputs:
@@ -150,10 +152,11 @@ class Function:
             executable.run()
         finally:
             if self._updated:
-                self.state.wrote(self._updated)
+                state.wrote(self._updated)
         spec.calls += 1
-        results = [o if o.ndim else o[()] for o in outputs]
-        return results[0] if len(results) == 1 else tuple(results)
+        if len(outputs) == 1:
+            return outputs[0] if outputs[0].ndim else outputs[0][()]
+        return tuple([o if o.ndim else o[()] for o in outputs])
 
     def _prepare(self, spec: Specialization) -> None:
         """Computes what is prepared from parameters, unless none of them was written since the last time."""

@@ -7,6 +7,7 @@ loads; virtual nodes are expanded at whatever index they are read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log2
 
 from codegen.compute import Axis, Computation, Reduce, Reduction, axis
 from codegen.dtypes import FROM_NUMPY
@@ -178,12 +179,32 @@ def kernel_name(number: int, group: Group) -> str:
     return "_".join([f"k{number}", *ops])
 
 
+# What decides whether threads pay, the same on every machine. Seconds; small kernels reach a fraction of the peak.
+FLOP, BYTE = 1 / 60e9, 1 / 50e9
+BARRIER, START = 1e-6, 5e-6  # of two threads that spin
+
+
 @dataclass(frozen=True, slots=True)
 class Lowered:
     """A program, and for each of its steps the group it came from (None: a copy)."""
 
     program: Program
     groups: tuple[Group | None, ...]
+
+    def division(self, threads: int) -> tuple[int, str]:
+        """How many of `threads` to use, all or one, and why ("" where there is no choice): a call of the program
+        divides its work, and pays for a barrier wherever data crosses. Results have the same bits for any number."""
+        if threads == 1:
+            return 1, ""
+        p, seconds = self.program, 0.0
+        for step, group in zip(p.steps[p.first :], self.groups[p.first :], strict=True):
+            moved = sum(p.slots[s].bytes for s in step.reads) + sum(p.slots[s].bytes for s in step.writes)
+            seconds += max((group.flops if group else 0) * FLOP, moved * BYTE)
+        waits = sum(p.barriers()[p.first :])
+        saved, paid = seconds * (1 - 1 / threads), START + waits * BARRIER * log2(threads)
+        used = threads if saved > paid else 1
+        what = f"dividing about {seconds * 1e6:.0f} us of work saves {saved * 1e6:.0f}, {waits} waits cost "
+        return used, f"threads: {used} of {threads}: {what}{paid * 1e6:.0f}"
 
 
 def lower(m: Module) -> Lowered:

@@ -54,6 +54,11 @@ class Group:
     reasons: tuple[str, ...] = ()
     prepared: bool = False
 
+    @property
+    def flops(self) -> int:
+        """Arithmetic operations, as the ops count them."""
+        return sum(n.op.flops(n.type, *(i.type for i in n.inputs)) for n in self.nodes)
+
 
 @dataclass(frozen=True, slots=True)
 class Module:

@@ -19,14 +19,14 @@ class Signature:
     def __init__(self, graph: Graph) -> None:
         self.inputs = graph.inputs
         self.names = [n.name for n in graph.inputs]
-        self.dtypes = [np.dtype(n.dtype) for n in graph.inputs]
+        self._expected = [(n, np.dtype(n.dtype)) for n in graph.inputs]
 
     def arrays(self, args: tuple[Any, ...], named: dict[str, Any]) -> list[np.ndarray]:
         """The arguments as contiguous arrays of the declared dtypes, in the order of the inputs."""
         values = args if not named and len(args) == len(self.names) else self._by_name(args, named)
         return [
-            a if type(a) is np.ndarray and a.dtype == d and a.flags.c_contiguous else self._array(n, a)
-            for n, d, a in zip(self.inputs, self.dtypes, values, strict=True)
+            a if type(a) is np.ndarray and a.dtype is d and a.flags.c_contiguous else self._array(n, a)
+            for (n, d), a in zip(self._expected, values)  # noqa: B905 (as many)
         ]
 
     def _by_name(self, args: tuple[Any, ...], named: dict[str, Any]) -> list[Any]:

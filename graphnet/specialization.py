@@ -44,6 +44,7 @@ class Specialization:
     executable: Executable
     seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
     bound: list[tuple[Node, int, np.ndarray]]  # parameters and constants, kept alive with their slots
+    division: str  # why so many threads; "" where there was no choice
     calls: int = 0
     prepared_at: int = -1  # the version of the state from which values were prepared last
     inputs: tuple[int, ...] = field(init=False)  # slots

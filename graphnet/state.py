@@ -68,6 +68,11 @@ class State:
             if n in self._fetch:
                 self._fetch.pop(n)(self._arrays[n])
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a value is newer elsewhere."""
+        return bool(self._fetch)
+
     def newer_elsewhere(self, name: str, fetch: Callable[[np.ndarray], object]) -> None:
         """Notes that an executable has updated its own copy, which `fetch` copies into an array."""
         self._fetch[name] = fetch

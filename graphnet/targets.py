@@ -79,6 +79,11 @@ class Target:
         return "cpu" if self.name in ("cpu", "interpret") else "gpu"
 
     @property
+    def is_threaded(self) -> bool:
+        """Whether the CPU's threads divide the work."""
+        return self.name in ("cpu", "emulator") and not self.checks
+
+    @property
     def extension(self) -> str:
         """The vector extension asked for; "" is the widest."""
         return self.option if self.name == "cpu" else ""

@@ -214,6 +214,9 @@ class Pool:
     def run(self, job: int, argument: int) -> None:
         """Calls the native function job(argument, thread, threads) on every thread. When it returns all
         have left the job's code, which may then be freed."""
+        if self.threads == 1:  # nobody to share a place in the pool's memory with
+            self._run(self.address, job, argument, 1)
+            return
         with self.lock:
             self._run(self.address, job, argument, self.threads)
 
