@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .compute import Axis, Computation, Reduce, Reduction
+from .compute import Axis, Chain, Computation, Reduce, Reduction
 from .dtypes import is_float
 from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from .loops import For, If, Kernel, Let, Stmt, Store
@@ -99,6 +99,29 @@ class Form:
     def computation(self) -> Computation:
         """The computation with canonical names."""
         return _Build(self).computation()
+
+
+class ChainForm:
+    """The same of a chain: the forms of its stages, which see its parameters and scratch buffers in one order."""
+
+    def __init__(self, c: Chain, slots: tuple[int, ...] = ()) -> None:
+        self.chain = c
+        everything = (*c.params, *c.scratch)
+        self.stages = tuple(Form(replace(s, params=everything)) for s in c.stages)
+        aliases = [slots.index(s) for s in slots]
+        text = repr(([s.digest for s in self.stages], len(c.params), aliases, c.axes, c.extent, c.block))
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        self.name = f"kernel_{self.digest[:32]}"
+
+    def computation(self) -> Chain:
+        """The chain with canonical names."""
+        stages = tuple(s.computation() for s in self.stages)
+        n, buffers = len(self.chain.params), stages[0].params
+        return replace(self.chain, name=self.name, stages=stages, params=buffers[:n], scratch=buffers[n:])
+
+
+def form(c: Computation | Chain, slots: tuple[int, ...] = ()) -> Form | ChainForm:
+    return ChainForm(c, slots) if isinstance(c, Chain) else Form(c, slots)
 
 
 class _Build:

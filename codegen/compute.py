@@ -98,3 +98,21 @@ class Computation:
         for s in inner:
             found += [s.value] if isinstance(s, Store) else expressions(s)
         return found
+
+
+BASE = Var("base")  # in a chain: the first point of the block along the common axis
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Computations one after the other, a block of a common axis at a time: what a stage computes at a point of that
+    axis, the next ones read only there. `axes` names the axis in each stage; `scratch` buffers live for one block,
+    and stages index them from BASE on."""
+
+    name: str
+    stages: tuple[Computation, ...]
+    axes: tuple[str, ...]
+    extent: int
+    block: int
+    scratch: tuple[Buffer, ...]
+    params: tuple[Buffer, ...]

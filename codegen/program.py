@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .compute import Computation
+from .compute import Chain, Computation
 from .loops import Kernel
 
 
@@ -26,7 +26,7 @@ class Slot:
 class Step:
     """One kernel call: what it computes, and for each of its parameters the number of a slot."""
 
-    computation: Computation
+    computation: Computation | Chain
     slots: tuple[int, ...]
     reads: frozenset[int]
     writes: frozenset[int]

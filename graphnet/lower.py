@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2
 
-from codegen.compute import Axis, Computation, Reduce, Reduction, axis
+from codegen.compute import BASE, Axis, Chain, Computation, Reduce, Reduction, axis
 from codegen.dtypes import FROM_NUMPY
 from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift
 from codegen.loops import If, Let, Store
@@ -41,7 +41,9 @@ class _Argument(Operand):
 class _Lowering:
     """One group."""
 
-    def __init__(self, m: Module, stored: set[Node], group: Group, name: str) -> None:
+    def __init__(
+        self, m: Module, stored: set[Node], group: Group, name: str, scratch: dict[Node, Buffer] | None = None
+    ) -> None:
         self.m, self.stored, self.group, self.name = m, stored, group, name
         self.plan: Plan = m.plan
         self.inside = {n: Var(f"v{k}", FROM_NUMPY[n.dtype]) for k, n in enumerate(group.nodes)}
@@ -49,9 +51,12 @@ class _Lowering:
         self.slots: set[int] = set()
         self.shared: dict[tuple[Node, tuple[Expr, ...]], Expr] = {}
         self.index: tuple[Expr, ...] = ()
+        self.scratch = scratch or {}
 
     def buffer(self, n: Node) -> Buffer:
         """The memory of `n`, or of what it is a view of, in the shape of `n`."""
+        if n in self.scratch:
+            return self.scratch[n]
         slot = self.plan.slot[storage(n, self.m, self.stored)]
         shape = physical_shape(n, self.m.layouts)
         if (slot, shape) not in self.buffers:
@@ -63,6 +68,8 @@ class _Lowering:
 
     def place(self, n: Node, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         """A logical index in the order of memory."""
+        if n in self.scratch:  # (F,T,C) as (T,F,C), of the tiles of one block
+            return index[1] - BASE, index[0], index[2]
         order = self.m.layouts.get(n)
         return index if order is None else tuple(index[a] for a in order)
 
@@ -77,7 +84,7 @@ class _Lowering:
             return immediate
         key = (n, index)
         if key not in self.shared:
-            if storage(n, self.m, self.stored) in self.plan.slot:
+            if n in self.scratch or storage(n, self.m, self.stored) in self.plan.slot:
                 self.shared[key] = Load(self.buffer(n), self.place(n, index))
             else:
                 body = self.body(n, index)
@@ -94,7 +101,7 @@ class _Lowering:
         names = tuple(first.op.index_names) if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
         self.index = tuple(Var(x) for x in names)
         logical = [axis(x, e) for x, e in zip(names, shape, strict=True)]
-        order = self.m.layouts.get(first, tuple(range(len(shape))))
+        order = (1, 0, 2) if first in self.scratch else self.m.layouts.get(first, tuple(range(len(shape))))
         axes = tuple(logical[a] for a in order) or (axis("i", 1),)
         if first.op.kind == "transform":
             return self.finish(*self.tile(first))
@@ -146,7 +153,7 @@ class _Lowering:
     ) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
         """The computation, the slots of its buffers, and which of those it reads and writes."""
         slots = tuple(slot for slot, _ in self.buffers)
-        written = frozenset(self.plan.slot[n] for n in self.group.stored)
+        written = frozenset(self.plan.slot[n] for n in self.group.stored if n not in self.scratch)
         computation = Computation(self.name, axes, reductions, lets, stores, tuple(self.buffers.values()))
         return computation, slots, frozenset(slots) - (written - self._also_read(written)), written
 
@@ -214,8 +221,10 @@ def lower(m: Module) -> Lowered:
     steps: list[Step] = []
     groups: list[Group | None] = []
     for k, g in enumerate(m.groups):
-        computation, slots, reads, writes = _Lowering(m, stored, g, kernel_name(k, g)).run()
-        steps.append(Step(computation, slots, reads, writes))
+        if g.stages:
+            steps.append(_chain(m, stored, g, kernel_name(k, g)))
+        else:
+            steps.append(Step(*_Lowering(m, stored, g, kernel_name(k, g)).run()))
         groups.append(g)
     for n, target in plan.copies:
         steps.append(_copy(len(steps), n, target, m, stored))
@@ -224,6 +233,35 @@ def lower(m: Module) -> Lowered:
     return Lowered(
         Program("program", plan.slots, tuple(steps), plan.prepared_bytes + plan.arena_bytes, first), tuple(groups)
     )
+
+
+def _chain(m: Module, stored: set[Node], g: Group, name: str) -> Step:
+    """A group of stages. What none but the next stage reads lies in scratch memory."""
+    scratch = {}
+    for nodes in g.stages[:-1]:
+        (n,) = nodes
+        if n not in g.stored:
+            frequencies, _, channels = concrete(n.shape)
+            scratch[n] = Buffer(f"{n.op.name}_block", FROM_NUMPY[n.dtype], (g.block, frequencies, channels), "local")
+    lowered = []
+    buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}
+    slots: set[int] = set()
+    for nodes in g.stages:
+        here = nodes if nodes is not g.stages[-1] else g.stored
+        stage = Group(nodes, (), tuple(n for n in nodes if n in here))
+        lowering = _Lowering(m, stored, stage, name, scratch)
+        lowering.buffers, lowering.slots = buffers, slots  # the same memory by the same name in every stage
+        lowered.append(lowering.run())
+    computations = tuple(c for c, *_ in lowered)
+    axes = tuple(
+        c.axes[0].name if nodes[0].op.kind == "transform" else NAMES[1]
+        for c, nodes in zip(computations, g.stages, strict=True)
+    )
+    extent = concrete(g.stages[1][0].shape)[1]
+    chain = Chain(name, computations, axes, extent, g.block, tuple(scratch.values()), tuple(buffers.values()))
+    reads = frozenset().union(*(r for _, _, r, _ in lowered))
+    writes = frozenset().union(*(w for _, _, _, w in lowered))
+    return Step(chain, tuple(slot for slot, _ in buffers), reads, writes)
 
 
 def _copy(number: int, n: Node, target: int, m: Module, stored: set[Node]) -> Step:

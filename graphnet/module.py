@@ -53,6 +53,8 @@ class Group:
     stored: tuple[Node, ...]
     reasons: tuple[str, ...] = ()
     prepared: bool = False
+    stages: tuple[tuple[Node, ...], ...] = ()  # the nodes in stages that run a block of tiles at a time
+    block: int = 0  # tiles in a block
 
     @property
     def flops(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .errors import GraphnetError
 from .module import Module
+from .passes.block import block
 from .passes.choose_conv import choose_conv
 from .passes.expand import expand
 from .passes.fuse import fuse
@@ -31,6 +32,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("choose_conv", choose_conv),  # the algorithm of each convolution and gradient
     ("layout", layout),  # the order of axes in memory, and explicit conversions
     ("fuse", fuse),  # which nodes share a kernel
+    ("block", block),  # which of them run together, a block of tiles at a time
     ("memory", memory),  # a place for every stored value
 )
 

@@ -16,8 +16,8 @@ from typing import Protocol
 import numpy as np
 
 from codegen import cache
-from codegen.canonical import Form, named
-from codegen.compute import Computation
+from codegen.canonical import ChainForm, Form, form, named
+from codegen.compute import Chain, Computation
 from codegen.cpu import compile_objects, link
 from codegen.emit import emit_functions
 from codegen.emulator import to_cpu
@@ -123,11 +123,12 @@ def parse_target(text: str, checks: Sequence[str] = ()) -> Target:
     return Target(name, option, tuple(checks))
 
 
-def schedule(c: Computation, target: Target) -> Scheduled:
+def schedule(c: Computation | Chain, target: Target) -> Scheduled:
     """The loops of a computation on a target, verified, and how they were chosen."""
     if target.family == "cpu":
         kernel, how = cpu_schedules.schedule(c, machine(target.extension))
     else:
+        assert isinstance(c, Computation), "only the passes for the CPU make chains"
         kernel, how = gpu_schedules.choose(c)
     verify(kernel, target.family)
     return Scheduled(kernel, how)
@@ -139,11 +140,11 @@ class Kernels:
     def __init__(self, program: Program, target: Target) -> None:
         self.program = program
         self.target = target
-        self.forms = tuple(Form(s.computation, s.slots) for s in program.steps)
+        self.forms = tuple(form(s.computation, s.slots) for s in program.steps)
         self.distinct = tuple({f.digest: f for f in self.forms}.values())
         self._scheduled: dict[str, Scheduled] = {}
 
-    def scheduled(self, form: Form) -> Scheduled:
+    def scheduled(self, form: Form | ChainForm) -> Scheduled:
         """The kernel of a form, under its canonical names."""
         if form.digest not in self._scheduled:
             self._scheduled[form.digest] = schedule(form.computation(), self.target)

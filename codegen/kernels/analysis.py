@@ -56,7 +56,7 @@ def unit_stride(e: Expr, axis: str) -> bool:
     return all(s in (0, 1) for s in steps) and 1 in steps
 
 
-def _map_computation(c: Computation, f: dict[str, Expr], axes: tuple[Axis, ...]) -> Computation:
+def map_computation(c: Computation, f: dict[str, Expr], axes: tuple[Axis, ...]) -> Computation:
     """The computation over other axes, variables replaced."""
 
     def on(e: Expr) -> Expr:
@@ -85,7 +85,7 @@ def drop_unit_axes(c: Computation) -> Computation:
     """Without axes of extent 1, which are only noise to the schedules (one axis is kept)."""
     kept = tuple(a for a in c.axes if a.extent != 1) or c.axes[-1:]
     gone: dict[str, Expr] = {a.name: const(0, "i64") for a in c.axes if a not in kept}
-    return _map_computation(c, gone, kept) if gone else c
+    return map_computation(c, gone, kept) if gone else c
 
 
 def _flat_access(buffer: Buffer, index: tuple[Expr, ...], names: list[str], flat: Axis) -> tuple[Buffer, Expr] | None:

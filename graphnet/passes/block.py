@@ -1,0 +1,99 @@
+"""Which kernels run together, a block of tiles at a time, so that what lies between them never leaves the cache.
+
+Winograd's convolution and that by FFT are three kernels: transform, product over channels, inverse. Between them
+stand arrays several times as large as the images. Where the transformed kernel stays in the cache, one kernel does
+all three for a few tiles, then for the next:
+
+    for each block of tiles t:
+        v[t] = transform(x)         in scratch memory, or in an array if others read it
+        s[t] = v[t] @ u
+        y = inverse(s[t]), and what is fused with it
+
+Following Zlateski, Jia, Li and Durand (arXiv 1809.07851, section 4), who do so for all three steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..module import Decision, Group, Module
+from ..node import Node
+from ..ops.matmul import MatMul
+from ..types import concrete
+from .memory import group_reads
+
+TILES = 1  # the axis of tiles, in (frequencies, tiles, channels)
+SCRATCH = 600 << 10  # bytes of v[t] and s[t]: they share a core's L2 with the transformed kernel on its way through
+KERNEL = 5 << 19  # bytes of the transformed kernel, which every block reads: more is too much for a shared cache
+ROWS = 14  # tiles in a register tile of the product
+BLOCKS = 16  # at least so many, that they can be divided among threads
+
+
+def block(m: Module) -> Module:
+    """Groups merged into groups of stages."""
+    if m.settings.target != "cpu":
+        return m
+    stored = {n for g in m.groups for n in g.stored}
+    users: dict[Node, list[int]] = {}
+    for k, g in enumerate(m.groups):
+        for i in group_reads(g, m, stored):
+            users.setdefault(i, []).append(k)
+    made = {n: k for k, g in enumerate(m.groups) for n in g.nodes}
+    merged: dict[int, Group] = {}
+    gone: set[int] = set()
+    decisions = []
+    for k, g in enumerate(m.groups):
+        found = _stages(m, k, users, made)
+        if found is None:
+            continue
+        first, second = found
+        tiles = concrete(g.nodes[0].inputs[0].shape)[TILES]
+        size = block_size(m.groups[second].nodes[0])
+        earlier = (m.groups[first], m.groups[second])
+        nodes = tuple(n for e in (*earlier, g) for n in e.nodes)
+        kept = tuple(n for e in earlier for n in e.stored if set(users[n]) - {first, second, k} or n in m.graph.results)
+        reasons = (f"{size} of {tiles} tiles at a time", *g.reasons)
+        merged[k] = replace(
+            g,
+            nodes=nodes,
+            anchors=earlier[1].anchors,
+            stored=(*kept, *g.stored),
+            reasons=reasons,
+            stages=(*(e.nodes for e in earlier), g.nodes),
+            block=size,
+        )
+        gone |= {first, second}
+        decisions.append(
+            Decision("block", g.nodes[0], f"{size} tiles at a time", "the transformed kernel stays cached")
+        )
+    groups = tuple(merged.get(k, g) for k, g in enumerate(m.groups) if k not in gone)
+    return replace(m, groups=groups).decided(*decisions)
+
+
+def _stages(m: Module, k: int, users: dict[Node, list[int]], made: dict[Node, int]) -> tuple[int, int] | None:
+    """The groups of the transform and the product of which group k is the inverse, if they can run with it."""
+    inverse = m.groups[k].nodes[0]
+    if inverse.op.kind != "transform" or not inverse.inputs or not isinstance(inverse.inputs[0].op, MatMul):
+        return None
+    product = inverse.inputs[0]
+    v, u = product.inputs
+    if v.op.kind != "transform" or v.rank != 3 or u.rank != 3:
+        return None
+    first, second = made[v], made[product]
+    g, p = m.groups[first], m.groups[second]
+    if len(g.nodes) > 1 or len(p.nodes) > 1 or m.groups[k].prepared or g.prepared or users[product] != [k]:
+        return None
+    if any(first < other < k and other != second for other in users[v]):
+        return None
+    frequencies, _, channels = concrete(v.shape)
+    if 4 * frequencies * channels * concrete(product.shape)[2] > KERNEL:
+        return None
+    return first, second
+
+
+def block_size(product: Node) -> int:
+    """Tiles in a block of (F,T,C) @ (F,C,K), whose numbers depend on nothing but the shapes."""
+    frequencies, tiles, k = concrete(product.shape)
+    c = concrete(product.inputs[0].shape)[2]
+    most = max(ROWS, min(SCRATCH // (4 * frequencies * (c + k)), tiles // BLOCKS))
+    return min(tiles, most // ROWS * ROWS)
