@@ -18,6 +18,7 @@ from .passes.layout import layout
 from .passes.memory import memory
 from .passes.simplify import simplify
 from .passes.specialise import specialise
+from .passes.split import split
 from .passes.stabilise import stabilise
 from .verify import verify
 
@@ -31,6 +32,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("specialise", specialise),  # named sizes become numbers
     ("choose_conv", choose_conv),  # the algorithm of each convolution and gradient
     ("layout", layout),  # the order of axes in memory, and explicit conversions
+    ("split", split),  # long reductions in two steps
     ("fuse", fuse),  # which nodes share a kernel
     ("block", block),  # which of them run together, a block of tiles at a time
     ("memory", memory),  # a place for every stored value

@@ -125,15 +125,53 @@ def collapse(c: Computation) -> Computation:
         if any(s is None or s.get(a.name, 0) != s.get(inner.name, 0) * inner.extent for s in strides):
             break
         run.insert(0, a)
-    return c if len(run) < 2 else _merge(c, run)
+    if len(run) < 2:
+        return c
+    flat = _flat_axis(run)
+    return _flatten(replace(c, axes=(*c.axes[: -len(run)], flat)), run, flat)
 
 
-def _merge(c: Computation, run: list[Axis]) -> Computation:
-    """The last axes of a computation, `run`, as one."""
+def collapse_folds(c: Computation) -> Computation:
+    """The computation with its reduction axes in the order of memory, outermost first, and as few inner ones as
+    possible: neighbours that every access walks as one become one, as in `collapse`.
+
+    For reductions whose result does not depend on the order or the position of what they fold, over full axes."""
+    axes = c.reductions[0].reduce.axes
+    names = [a.name for a in axes]
+    values = [r.reduce.value for r in c.reductions]
+    plain = all(r.reduce.op != "argmax" and r.reduce.where is None and r.reduce.axes == axes for r in c.reductions)
+    stores = all(isinstance(s, Store) for s in c.stores)
+    if len(axes) < 2 or not plain or not stores or not all(a.is_full for a in axes):
+        return c
+    strides = [s for e in values for s in load_strides(e, frozenset(names))]
+    if not strides or any(s is None for s in strides):
+        return c
+    known = [s for s in strides if s is not None]
+    ordered = sorted(axes, key=lambda a: -max(s.get(a.name, 0) for s in known))
+    used: set[str] = set()
+    for e in values:
+        used |= variables(transform(e, lambda x: const(0, x.dtype) if isinstance(x, Load) else None))
+    run = [ordered[-1]]
+    for a in reversed(ordered[:-1]):
+        inner = run[0]
+        if {a.name, inner.name} & used or any(s.get(a.name, 0) != s.get(inner.name, 0) * inner.extent for s in known):
+            break
+        run.insert(0, a)
+    flat = _flat_axis(run) if len(run) > 1 else run[0]
+    folds = (*ordered[: len(ordered) - len(run)], flat)
+    c = replace(c, reductions=tuple(replace(r, reduce=replace(r.reduce, axes=folds)) for r in c.reductions))
+    return c if len(run) < 2 else _flatten(c, run, flat)
+
+
+def _flat_axis(run: list[Axis]) -> Axis:
     extent = 1
     for a in run:
         extent *= a.extent
-    flat = Axis("e", extent, const(0, "i64"), const(extent, "i64"))
+    return Axis("e", extent, const(0, "i64"), const(extent, "i64"))
+
+
+def _flatten(c: Computation, run: list[Axis], flat: Axis) -> Computation:
+    """The computation with every access along the axes `run` as one along `flat`, on buffers of one dimension."""
     merged = [a.name for a in run]
 
     def on(e: Expr) -> Expr:
@@ -157,7 +195,7 @@ def _merge(c: Computation, run: list[Axis]) -> Computation:
 
     return Computation(
         c.name,
-        (*c.axes[: -len(run)], flat),
+        c.axes,
         tuple(on_reduction(r) for r in c.reductions),
         tuple((v, on(e)) for v, e in c.lets),
         tuple(on_store(s) for s in c.all_stores()),

@@ -28,7 +28,7 @@ from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, m
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, variables
-from .analysis import drop_unit_axes, unit_stride
+from .analysis import collapse_folds, drop_unit_axes, unit_stride
 from .common import cut, epilogue, free_bounds, loop_axes, nest, round_up, rows_first, widest_dtype
 
 MAX_VECTORS = 4
@@ -64,9 +64,7 @@ class _Accumulators:
     def __init__(self, c: Computation, lanes: int) -> None:
         self.c = c
         self.lanes = lanes
-        self.best = [
-            Buffer(f"acc{n}", r.reduce.value.dtype, (lanes,), "register") for n, r in enumerate(c.reductions)
-        ]
+        self.best = [Buffer(f"acc{n}", r.reduce.value.dtype, (lanes,), "register") for n, r in enumerate(c.reductions)]
         self.at = [
             Buffer(f"at{n}", "i32", (lanes,), "register") if r.reduce.op == "argmax" else None
             for n, r in enumerate(c.reductions)
@@ -142,7 +140,7 @@ def _position(r: Reduce, values: dict[str, Expr]) -> Expr:
 
 def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     """Loops for a computation with reductions (all over the same axes), and a sentence on how."""
-    c = drop_unit_axes(c)
+    c = _widest_last(collapse_folds(drop_unit_axes(c)))
     width = machine.lanes(DTYPES[widest_dtype(c)].bytes)
     values = [r.reduce.value for r in c.reductions]
     axes = c.reductions[0].reduce.axes
@@ -157,6 +155,17 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     if last.name in dynamic:  # bounds that differ between lanes become masks
         c = replace(c, reductions=tuple(_masked(r, last.name) for r in c.reductions))
     return _across(c, width, min(MAX_VECTORS, max(1, last.extent // width)))
+
+
+def _widest_last(c: Computation) -> Computation:
+    """With the axis last along which every value has unit stride, where the last one is none such: what is folded is
+    larger than what is stored."""
+    values = [r.reduce.value for r in c.reductions]
+    contiguous = [a for a in c.axes if all(unit_stride(e, a.name) for e in values)]
+    if not contiguous or c.axes[-1] in contiguous:
+        return c
+    last = contiguous[-1]
+    return replace(c, axes=(*(a for a in c.axes if a is not last), last))
 
 
 def _masked(r: Reduction, name: str) -> Reduction:

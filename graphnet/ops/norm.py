@@ -19,8 +19,8 @@ from ..site import located
 from ..types import Dim, Extent, Shape, Type, normalise_axes, size
 from .arithmetic import maximum
 from .broadcast import Size, reshape, sum
-from .power import Reciprocal, Sqrt, Square
-from .reduce import count, mean
+from .power import Reciprocal, Sqrt
+from .reduce import CentredSquares, count, mean
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _statistics(x: Node, axis: int) -> _Statistics:
     axes = _others(x.rank, axis)
     m = mean(x, axes, keepdims=True)
     centred = x - m
-    squares = sum(apply(Square(), centred), axes, keepdims=True)
+    squares = apply(CentredSquares(axes, True), x)
     return _Statistics(axes, m.shape, m, centred, squares, count(x, axes, x.dtype))
 
 

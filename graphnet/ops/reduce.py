@@ -19,6 +19,7 @@ from .arithmetic import div
 from .broadcast import Size, reduced_shape, reduction, reshape, sum
 from .compare import eq, where
 from .elementwise import cast
+from .power import Square
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,38 @@ class ArgMax(Reduction):
     def samples(cls) -> Iterable[Sample]:
         yield Sample(cls((1,)), ((3, 4),), differentiable=False)
         yield Sample(cls((0,), True), ((5, 2),), dtypes=("int32",), low=0, high=3, differentiable=False)
+
+
+@dataclass(frozen=True)
+class CentredSquares(Reduction):
+    """The sum of (x - mean)^2 over some axes, with their mean: what a variance divides, free of the cancellation
+    in mean(x^2) - mean^2. The pass `split` expands it, to one pass over x. Gradient 2 (x - mean) g."""
+
+    name = "centred_squares"
+    kind = "composite"
+
+    def infer(self, x: Type) -> Type:
+        if not x.is_float:
+            raise DTypeError(f"{self.name} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+        return super().infer(x)
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        wide = x.astype(np.float64)
+        squares = np.square(wide - wide.mean(axis=self.axes, keepdims=True))
+        return squares.sum(axis=self.axes, keepdims=self.keepdims).astype(x.dtype)
+
+    def graph(self, x: Node) -> Node:
+        return sum(apply(Square(), x - mean(x, self.axes, keepdims=True)), self.axes, self.keepdims)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        (x,) = node.inputs
+        away = x - mean(x, self.axes, keepdims=True)
+        return (away * (reshape(cotangent, reduced_shape(x.shape, self.axes, True)) * 2.0),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((1,)), ((3, 4),))
+        yield Sample(cls((0, 2), True), ((2, 3, 4),))
 
 
 @located

@@ -95,3 +95,26 @@ def test_the_optimiser_runs_where_its_gradient_is_made(model):
     for g in anchored:
         assert g.anchors[0] not in g.stored
     assert len(spec.lowered.groups) <= {"lenet": 36, "mlp": 23}[model]
+
+
+def test_batch_normalisation_reads_x_twice_forward_and_twice_backward():
+    """Statistics in one pass, by parts; then x and what follows in another. The gradients likewise."""
+    x, dy = gn.input("x", (16, 64, 32, 32)), gn.input("dy", (16, 64, 32, 32))
+    scale, shift = gn.parameter("scale", (64,)), gn.parameter("shift", (64,))
+    y = gn.batch_norm(x, scale, shift)
+    relu = gn.relu(y + dy)
+    assert len(kernels(relu, [x, dy])) == 4  # of parts; their mean; their variance; normalised, added, relu
+    grads = gn.gradient(gn.sum(y * dy), [x, scale, shift])
+    f = gn.compile([y, *grads], [x, dy])
+    f.specialise({})
+    spec = f.specializations[0]
+    slot = {name: spec.module.plan.slot[n] for name, n in (("x", x), ("dy", dy))}
+    reads = [[name for name, s in slot.items() if s in step.reads] for step in spec.program.steps]
+    assert [r for r in reads if r] == [["x"], ["x"], ["x", "dy"], ["x", "dy"]]
+
+
+def test_long_reductions_are_divided_among_threads():
+    x = gn.input("x", (64, 32, 56, 56))
+    assert kernels(gn.sum(x), [x]) == [("sum",), ("sum",)]
+    assert kernels(gn.max(x, axis=(1, 2, 3)), [x]) == [("max",)]  # 64 results are enough for all threads
+    assert kernels(gn.sum(gn.input("v", (1 << 20,))), [gn.input("v", (1 << 20,))]) == [("sum",), ("sum",)]

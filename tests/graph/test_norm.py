@@ -77,8 +77,10 @@ def test_statistics_are_computed_once() -> None:
     grads = gn.gradient(gn.sum(y * y), [n["x"], n["scale"], n["shift"]])
     running = [gn.parameter(k, (3,), dtype="float64") for k in ("m", "v")]
     f = gn.compile([y, *grads], [n["x"], n["scale"], n["shift"]], gn.batch_norm_updates(n["x"], *running))
-    sums = [m for m in f.module({"N": 4}).graph.nodes() if m.op.name == "sum"]
-    assert len(sums) == 4  # of x, of its squares, of the cotangent, and of that times x
+    names = [m.op.name for m in f.module({"N": 4}, "layout").graph.nodes()]
+    folds = [name for name in names if name in ("centred_squares", "sum")]
+    # of x, of its squares about the mean, of the cotangent, and of that times x
+    assert sorted(folds) == ["centred_squares", "sum", "sum", "sum"]
 
 
 def test_one_element_has_no_variance() -> None:
@@ -123,3 +125,29 @@ def test_what_is_refused() -> None:
         gn.batch_norm(gn.input("i", (4, 3), "int32"), c, c)
     with pytest.raises(ShapeError, match=r"global_avg_pool2d needs \(N,C,H,W\)"):
         gn.global_avg_pool2d(c)
+
+
+@pytest.mark.parametrize("shape", [(16, 32, 24, 24), (64, 40), (3, 2, 96, 96), (2048, 2, 5, 5)])
+@pytest.mark.parametrize("first", [0.0, 1e3])
+def test_one_pass_over_x_gives_its_variance(shape: tuple[int, ...], first: float) -> None:
+    """Sums shifted by the first number of each part: neither a mean of 1e3 nor a first number far from it matters."""
+    x = np.random.default_rng(0).normal(1000.0, 1.0, shape).astype("f")
+    x[0, :, ...] += first
+    axes = tuple(a for a in range(len(shape)) if a != 1)
+    n = gn.input("x", shape)
+    got = gn.compile(gn.apply(gn.OPS["centred_squares"](axes), n), [n])(x)
+    wide = x.astype("d")
+    want = np.square(wide - wide.mean(axes, keepdims=True)).sum(axes)
+    np.testing.assert_allclose(got, want, rtol=2e-6 if not first else 5e-5)
+
+
+def test_statistics_have_the_same_bits_for_any_number_of_threads() -> None:
+    n = nodes((16, 24, 30, 30), "float32", 16)
+    y = gn.batch_norm(n["x"], n["scale"], n["shift"])
+    given = [n["x"], n["scale"], n["shift"]]
+    outputs = [y, *gn.gradient(gn.sum(y**3), given)]
+    arrays_ = [np.random.default_rng(k).normal(size=v.shape).astype("f") for k, v in enumerate(given)]
+    one = gn.compile(outputs, given, threads=1)(*arrays_)
+    for threads in (2, 3):
+        for a, b in zip(one, gn.compile(outputs, given, threads=threads)(*arrays_), strict=True):
+            np.testing.assert_array_equal(a, b)
