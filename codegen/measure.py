@@ -34,10 +34,13 @@ class Rates:
 
     def seconds(self, flops: float, nbytes: float, threads: int) -> float:
         """The least time for so many operations over so many distinct bytes: whichever takes longer."""
+        return max(flops / (self.flops * threads), nbytes / self.bytes_a_second(nbytes, threads))
+
+    def bytes_a_second(self, nbytes: float, threads: int) -> float:
+        """The bandwidth of what holds so many bytes."""
         # Caches are private to a core up to L2; memory is shared by all.
         level = next((i for i, w in enumerate(WORKING_SETS[:2]) if nbytes / threads <= 2 * w), 2)
-        cores = threads if level < 2 else 1
-        return max(flops / (self.flops * threads), nbytes / (self.bandwidth[level] * cores))
+        return self.bandwidth[level] * (threads if level < 2 else 1)
 
 
 def _fma_kernel(m: Machine, steps: int) -> tuple[Kernel, float]:

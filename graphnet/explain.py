@@ -60,7 +60,8 @@ class Explanation:
 
 
 @cache
-def _ticks() -> float:
+def ticks() -> float:
+    """A second, of the counter that times kernels."""
     return ticks_per_second()
 
 
@@ -70,7 +71,7 @@ def explain(spec: Specialization) -> Explanation:
     machine_rates = rates(spec.target.extension) if on_cpu else None
     measured = None
     if on_cpu and spec.calls and isinstance(spec.executable, CpuExecutable):
-        measured = spec.executable.kernel_seconds(_ticks())
+        measured = spec.executable.kernel_seconds(ticks())
     slots = spec.program.slots
     kernels = []
     waits = spec.program.barriers()

@@ -22,6 +22,7 @@ from .module import Module, Settings
 from .node import Constant, Graph, Node, Parameter, make_graph
 from .passes.memory import Plan
 from .pipeline import Observer, run
+from .profile import Profile, profile
 from .signature import Signature
 from .site import current_sites, located, where
 from .source import source
@@ -193,6 +194,14 @@ class Function:
     def explain(self, sizes: Mapping[str, int] | None = None) -> Explanation:
         """Kernels, lines, choices, costs and times, for the latest or the given sizes."""
         return explain(self._chosen(sizes))
+
+    @located
+    def profile(self, *args: Any, runs: int = 100, **named: Any) -> Profile:
+        """Calls this function `runs` times with these arguments: where the time goes, kernel by kernel. Updates happen
+        at every call."""
+        self(*args, **named)
+        shapes = tuple([a.shape for a in self._signature.arrays(args, named)])
+        return profile(self._by_shapes[shapes], lambda: self(*args, **named), runs)
 
     def memory(self, sizes: Mapping[str, int] | None = None) -> Memory:
         """Bytes, for the latest or the given sizes."""

@@ -257,6 +257,21 @@ def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(k["measured"] >= 0 for k in said["kernels"]) and said["kernels"][0]["lines"]
 
 
+def test_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    said = json_output(capsys, "profile mlp --batch 4 --runs 3 --threads 1")
+    kernels = said["kernels"]
+    assert sum(k["share"] for k in kernels) == pytest.approx(1) and said["runs"] == 3 and said["sizes"] == {"N": 4}
+    assert sum(k["seconds"] for k in kernels) == pytest.approx(said["seconds"]) and said["seconds"] < said["call"]
+    products = [k for k in kernels if "matmul" in k["ops"]]
+    assert products and all(k["gflops"] > 0 and k["of_peak"] > 0 and k["lines"] for k in products)
+    assert all(k["gbytes"] > 0 and k["of_bandwidth"] > 0 for k in kernels)
+
+    table = output(capsys, "profile mlp --mode infer --batch 4 --runs 3 --threads 1 --order time").splitlines()
+    times = [float(line.split()[1]) for line in table[1:-2]]
+    assert times == sorted(times, reverse=True) and "GB/s" in table[0]
+    assert re.search(r"kernels: [\d.]+ ms, [\d.]+ GFLOP/s, \d+% of \d+; a call from Python [\d.]+ ms", table[-1])
+
+
 # --------------------------------------------------------------------------------------- draw, emit
 
 

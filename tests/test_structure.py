@@ -40,6 +40,7 @@ GRAPHNET = (
     ("targets",),
     ("specialization",),
     ("explain", "source"),
+    ("profile",),
     ("function",),
     ("show.*",),
     ("graphnet",),

@@ -1,4 +1,4 @@
-"""The command line: `graphnet train | bench | draw | emit | explain`.
+"""The command line: `graphnet train | bench | draw | emit | explain | profile`.
 
 One module a command, imported only when it is asked for, so that help comes quickly and a missing extra
 disturbs nobody else. Each has
@@ -31,6 +31,7 @@ COMMANDS = {
     "draw": "draw a network, its gradient or its kernels",
     "emit": "write the generated code: PTX, or LLVM IR and assembly",
     "explain": "list the kernels: whose lines, what cost, why so",
+    "profile": "time each kernel, beside what this machine can do",
 }
 
 DESCRIPTION = """\

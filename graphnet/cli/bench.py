@@ -42,7 +42,7 @@ from .common import (
     add_mode,
     add_threads,
     arbitrary_batch,
-    call,
+    arguments,
     count,
     declared,
     model_of,
@@ -166,7 +166,7 @@ def ours(model: Model, a: argparse.Namespace, threads: int) -> Ours:
     function = declared(model, a.mode, a.optimizer, threads=threads, **settings)
     weights = {name: function.state.array(p).copy() for name, p in model.params.items()}
     statistics = {p.name: function.state.array(p).copy() for p in model.statistics}
-    step = partial(call, function, images, labels)
+    step = partial(function, *arguments(function, images, labels))
     first = step()
     seconds = time.perf_counter() - start
     work = Workload(a.model, a.mode, threads, weights, images, labels, a.optimizer, RATE, statistics)

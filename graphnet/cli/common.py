@@ -132,9 +132,13 @@ def arbitrary_batch(model: Model, batch: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.random((batch, *image), dtype=np.float32), rng.integers(0, classes, batch).astype(np.int32)
 
 
-def call(function: Function, images: np.ndarray, labels: np.ndarray) -> Any:
+def arguments(function: Function, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
     """A training step takes both, inference the images."""
-    return function(images, labels) if len(function.graph.inputs) == 2 else function(images)
+    return (images, labels)[: len(function.graph.inputs)]
+
+
+def call(function: Function, images: np.ndarray, labels: np.ndarray) -> Any:
+    return function(*arguments(function, images, labels))
 
 
 # ------------------------------------------------------------------------------------------- output
