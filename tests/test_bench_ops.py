@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from graphnet.bench import cases, harness, ops
+from graphnet.bench import algorithms, cases, harness, ops
 from graphnet.bench.cases import CASES, PARTS, Case, Conv, Gemm, Pass
 from graphnet.cli import bench, main
+from graphnet.models import MODELS
 
 from .test_bench import INSTALLED, installed
 
 PEERS = [p for p in (*INSTALLED, *installed("scipy")) if harness.PEERS[p].ops]
 IMAGES = (4, 3, 6, 8)
+ROOT = Path(__file__).parent.parent
 
 TINY: dict[str, Case] = {
     **{f"conv-{part}": Conv(part, 4, 3, 5, (8, 9), (3, 3)) for part in PARTS},
@@ -95,6 +100,82 @@ def test_bench_of_a_case_in_operations_or_in_bytes(capsys: pytest.CaptureFixture
 
 def test_bench_says_what_there_is_and_what_a_case_does_not_take(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "conv-k4"]) == 2
-    assert "there is no network and no case 'conv-k4'; there are lenet, mlp," in capsys.readouterr().err
+    assert "there is no network, case or study 'conv-k4'; there are lenet, mlp," in capsys.readouterr().err
     assert main(["bench", "chain", "--batch", "4"]) == 2
-    assert "argument --batch: for networks; a case says all by its name" in capsys.readouterr().err
+    assert "argument --batch: for networks; chain says all by its name" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "pin", lambda threads: None)
+    shapes = [Conv(part, 16, 32, 32, (12, 12), (3, 3)) for part in PARTS]
+    monkeypatch.setattr(algorithms, "GRID", tuple(shapes))
+    monkeypatch.setattr(algorithms, "CROSSOVER", (shapes[0], Conv("forward", 16, 8, 8, (12, 12), (4, 4))))
+
+
+@pytest.mark.usefixtures("small_studies")
+def test_bench_selection_compares_the_choice_with_every_algorithm_that_can(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "selection", "--threads", "1", "--seconds", "0.01", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["of"] == 3 and [row["part"] for row in said["shapes"]] == list(PARTS)
+    for row in said["shapes"]:
+        times = row["milliseconds"]
+        assert {name.split()[0] for name in times} >= {"direct", "winograd"} and row["chosen"] in times
+        assert row["loss"] == pytest.approx(times[row["chosen"]] / min(times.values()), abs=2e-3)
+    assert said["within_10_percent"] == sum(row["loss"] <= 1.1 for row in said["shapes"])
+    assert main(["bench", "selection", "--threads", "1", "--seconds", "0.01"]) == 0
+    assert "of 3 (" in capsys.readouterr().out.splitlines()[-1]
+    assert main(["bench", "selection", "--output", "there.png"]) == 2
+    assert "there is no picture of selection" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_studies")
+def test_bench_of_the_crossover_leaves_out_what_does_not_apply(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    line = "bench conv-crossover --threads 1 --seconds 0.01 --json"
+    if "torch" in PEERS:
+        line += " --against torch"
+    if importlib.util.find_spec("matplotlib"):
+        line += f" --output {tmp_path}/crossover.svg"
+    assert main(line.split()) == 0
+    three, four = json.loads(capsys.readouterr().out)["kernels"]
+    assert set(three["modelled_gop"]) == set(three["milliseconds"]) and three["chosen"] in three["milliseconds"]
+    assert any(name.startswith("winograd") for name in three["milliseconds"])
+    assert not any(name.startswith("winograd") for name in four["milliseconds"])
+    assert any(name.startswith("winograd") and why for name, why in four["left_out"].items())
+    assert four["modelled_gop"]["direct"] > 0 and ("torch" in three["peers"]) == ("torch" in PEERS)
+    if importlib.util.find_spec("matplotlib"):
+        drawn = (tmp_path / "crossover.svg").read_text()
+        assert "<!-- winograd -->" in drawn and "<!-- chosen -->" in drawn
+
+
+def test_the_runner_survives_a_case_that_fails_and_says_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("benchmarks_run", ROOT / "benchmarks" / "run.py")
+    assert spec is not None and spec.loader is not None
+    runner = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "benchmarks_run", runner)  # dataclasses look there
+    spec.loader.exec_module(runner)
+    known = {c.line.split()[0] for c in runner.CASES.values()}
+    assert known <= {*CASES, *MODELS} and {name for name in CASES if not name.startswith("gemm")} <= known
+
+    cases = {"small": "gemm-64", "none": "conv-k4", "copied": "chain"}
+    own = {name: runner.Case(line, "", 0.9, share=name == "copied") for name, line in cases.items()}
+    monkeypatch.setattr(runner, "CASES", own)
+    options = ["--threads", "1", "--rounds", "1", "--only", "small,none"]
+    monkeypatch.setattr(sys, "argv", ["run.py", str(tmp_path), *options])
+    assert runner.main() == 1
+    small, none = (tmp_path / "results.md").read_text().splitlines()[2:]
+    assert small.startswith("| small | ") and "% of peak |" in small and small.endswith("| 0.9x |  |")
+    assert "there is no network, case or study 'conv-k4'" in none
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found) == {"small", "none"} and found["small"]["results"]["graphnet"]["median"] > 0
+    assert capsys.readouterr().out.count("\n") == 4
+
+    results = {"graphnet": {"median": 1.0, "percent_of_bandwidth": 95.0}, "torch": {"median": 2.0}}
+    seen = {"results": results, "best_peer": "torch", "ratio_to_best_peer": 2.0}
+    assert runner.row("copied", own["copied"], seen) == (
+        "| copied | 1.000 | 95% of a copy | torch 2.000 | 2.00x | 90% of a copy | yes |"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from codegen.machine import available_threads
 from codegen.measure import rates
 
+from ..bench import algorithms
 from ..bench.cases import CASES
 from ..bench.harness import (
     OPTIMIZERS,
@@ -52,7 +53,35 @@ from .common import (
 )
 
 BURST, BURST_LARGE = 12, 3
+SECONDS, SECONDS_OF_SHAPES = 60.0, 3.0
 RATE = 1e-3  # of learning, the same for everyone
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A question about many shapes at once."""
+
+    purpose: str
+    shapes: Callable[[], int]
+    run: Callable[[int, Sequence[str], float, Callable[[], object]], dict[str, Any]]
+    text: Callable[[dict[str, Any]], str]
+    picture: str = ""  # the function of `bench/plot.py` that draws it
+
+
+STUDIES = {
+    "conv-crossover": Study(
+        "each algorithm for convolution, from small to large kernels",
+        lambda: len(algorithms.CROSSOVER),
+        algorithms.crossover,
+        algorithms.crossover_text,
+        "crossover",
+    ),
+    "selection": Study(
+        "whether the algorithm that is chosen is the fastest",
+        lambda: len(algorithms.GRID),
+        lambda threads, against, seconds, on_case: algorithms.selection(threads, seconds, on_case),
+        algorithms.selection_text,
+    ),
+}
 
 DESCRIPTION = """\
 Times a network's training step, its inference, or a single op, and, on request, the same work in other frameworks.
@@ -67,6 +96,8 @@ examples:
   graphnet bench resnet18 --mode train --batch 8 --against torch,torch.compile --rounds 5 --output resnet.png
   graphnet bench conv-k7-forward --against torch,jax
   graphnet bench softmax --against torch,torch.compile,jax
+  graphnet bench conv-crossover --against torch --output crossover.png
+  graphnet bench selection
 
 The peers come with the extra: pip install 'graphnet[bench]'. Of each, every configuration that is known to be fast is
 timed, and the best one counts; one that cannot run, or computes something else, is named with the reason.
@@ -75,7 +106,10 @@ torch.compile needs a C++ compiler, and up to a minute to start."""
 
 def declare(p: argparse.ArgumentParser) -> None:
     names = ", ".join(CASES)
-    p.add_argument("what", metavar="WHAT", help=f"a network: {', '.join(MODELS)}; or a case of one op: {names}")
+    studies = "; ".join(f"{name}: {study.purpose}" for name, study in STUDIES.items())
+    p.add_argument(
+        "what", metavar="WHAT", help=f"a network: {', '.join(MODELS)}; a case of one op: {names}; or a study: {studies}"
+    )
     add_mode(p)
     add_batch(p)
     add_threads(p)
@@ -89,7 +123,8 @@ def declare(p: argparse.ArgumentParser) -> None:
     p.add_argument("--rounds", type=count, default=15, metavar="N", help="turns (default: 15)")
     bursts = f"{BURST}; {BURST_LARGE} {LARGE}; as many as take 20 ms for an op"
     p.add_argument("--burst", type=count, metavar="N", help=f"timed steps a turn (default: {bursts})")
-    p.add_argument("--seconds", type=rate, default=60.0, help="begin no more rounds after so long (default: 60)")
+    limits = f"{SECONDS:g}; {SECONDS_OF_SHAPES:g} for each shape of a study"
+    p.add_argument("--seconds", type=rate, metavar="S", help=f"begin no more rounds after so long (default: {limits})")
     p.add_argument("--output", metavar="FILE.png", help="draw the comparison, too: .png, .svg or .pdf")
     add_json(p)
 
@@ -98,16 +133,42 @@ def run(a: argparse.Namespace) -> None:
     for peer in a.against:
         if peer not in PEERS:
             raise UsageError(f"argument --against: unknown peer {peer!r}; there are {', '.join(PEERS)}")
-    if a.what not in MODELS and a.what not in CASES:
-        known = ", ".join([*MODELS, *CASES])
-        raise UsageError(f"argument WHAT: there is no network and no case {a.what!r}; there are {known}")
+    if a.what not in (*MODELS, *CASES, *STUDIES):
+        known = ", ".join([*MODELS, *CASES, *STUDIES])
+        raise UsageError(f"argument WHAT: there is no network, case or study {a.what!r}; there are {known}")
     for option in ("mode", "batch", "optimizer"):
-        if a.what in CASES and getattr(a, option) is not None:
-            raise UsageError(f"argument --{option}: for networks; a case says all by its name")
+        if a.what not in MODELS and getattr(a, option) is not None:
+            raise UsageError(f"argument --{option}: for networks; {a.what} says all by its name")
+    if a.seconds is None:
+        a.seconds = SECONDS_OF_SHAPES if a.what in STUDIES else SECONDS
     threads = min(a.threads or available_threads(), available_threads())
-    compare, title, notes = (network, network_title, network_notes) if a.what in MODELS else (op, op_title, op_notes)
     rates()  # measured, if they never were, before anyone else's threads are there
     pin(threads)  # before any peer is imported
+    if a.what in STUDIES:
+        study(a, threads)
+    else:
+        comparison(a, threads)
+
+
+def study(a: argparse.Namespace, threads: int) -> None:
+    s = STUDIES[a.what]
+    if a.output and not s.picture:
+        raise UsageError(f"argument --output: there is no picture of {a.what}")
+    with ExitStack() as stack:
+        picture = stack.enter_context(replacing(a.output)) if a.output else None
+        plot = extra("plot") if a.output else None
+        bar = stack.enter_context(tqdm(total=s.shapes(), unit="shape", leave=False, disable=None, file=sys.stderr))
+        found = s.run(threads, a.against, a.seconds, lambda: bar.update())
+        if plot is not None:
+            getattr(plot, s.picture)(picture, found)
+    if a.json:
+        print_json(found)
+    else:
+        print(s.text(found))
+
+
+def comparison(a: argparse.Namespace, threads: int) -> None:
+    compare, title, notes = (network, network_title, network_notes) if a.what in MODELS else (op, op_title, op_notes)
     with ExitStack() as stack:
         picture = stack.enter_context(replacing(a.output)) if a.output else None
         plot = extra("plot") if a.output else None

@@ -43,5 +43,5 @@ def test_what_is_prepared_once_is_not_part_of_a_call() -> None:
 def test_only_kernels_of_cpus_are_timed() -> None:
     x = gn.input("x", (4,))
     f = gn.compile(x + 1, [x], target="interpret")
-    with pytest.raises(GraphnetError, match="profiles are of the target .cpu.; this function is compiled for interpret"):
+    with pytest.raises(GraphnetError, match=r"profiles are of the target .cpu.; this function is .* for interpret"):
         f.profile(np.ones(4, "f"))
