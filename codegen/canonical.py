@@ -120,7 +120,7 @@ class ChainForm:
         return replace(self.chain, name=self.name, stages=stages, params=buffers[:n], scratch=buffers[n:])
 
 
-def form(c: Computation | Chain, slots: tuple[int, ...] = ()) -> Form | ChainForm:
+def form_of(c: Computation | Chain, slots: tuple[int, ...] = ()) -> Form | ChainForm:
     return ChainForm(c, slots) if isinstance(c, Chain) else Form(c, slots)
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from codegen import cache
-from codegen.canonical import ChainForm, Form, form, named
+from codegen.canonical import ChainForm, Form, form_of, named
 from codegen.compute import Chain, Computation
 from codegen.cpu import compile_objects, link
 from codegen.emit import emit_functions
@@ -140,7 +140,7 @@ class Kernels:
     def __init__(self, program: Program, target: Target) -> None:
         self.program = program
         self.target = target
-        self.forms = tuple(form(s.computation, s.slots) for s in program.steps)
+        self.forms = tuple(form_of(s.computation, s.slots) for s in program.steps)
         self.distinct = tuple({f.digest: f for f in self.forms}.values())
         self._scheduled: dict[str, Scheduled] = {}
 
