@@ -17,13 +17,19 @@ from ..types import Type
 
 @dataclass(frozen=True)
 class Relayout(Op):
-    """y = x, in memory with its axes in `order`, outermost first: (0, 1) is row-major, (1, 0) column-major."""
+    """y = x, in memory with its axes in `order`, outermost first: (0, 1) is row-major, (1, 0) column-major.
+
+    `gap` elements after every run of the innermost axis are left out. Rows whose distance is a power of two meet in few
+    sets of a cache; a gap of one line spreads them over all."""
 
     name = "relayout"
     kind = "move"
     order: tuple[int, ...]
+    gap: int = 0
 
     def infer(self, x: Type) -> Type:
+        if self.gap < 0:
+            raise ShapeError(f"a gap between rows is at least 0, not {self.gap}")
         if sorted(self.order) != list(range(x.rank)):
             raise ShapeError(f"order {self.order} is not a permutation of the {x.rank} axes")
         return x
@@ -39,4 +45,4 @@ class Relayout(Op):
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        return (Sample(cls((1, 0)), ((3, 4),)), Sample(cls((1, 2, 0)), ((2, 3, 4),)))
+        return (Sample(cls((1, 0)), ((3, 4),)), Sample(cls((1, 2, 0), 3), ((2, 3, 4),)))

@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from codegen.dtypes import DTYPES, FROM_NUMPY
+
 from ..module import Decision, Module
 from ..node import Node, apply, make_graph, rebuild
 from ..ops.broadcast import Reshape
@@ -36,6 +38,7 @@ from .memory_order import FEWEST_CHANNELS, memory_order
 
 NO_PADDING = ((0, 0), (0, 0))
 SHORT_SUM = 1024  # sums shorter than this are better computed across lanes than along them
+CONFLICT = 1024  # bytes: rows at multiples of this meet in so few sets of the cache that a panel of them does not fit
 NHWC = (0, 2, 3, 1)
 # The order of a kernel (K,C,R,S) for those that read it: vectors along what the result has innermost.
 KERNELS = {Conv2d: (2, 3, 1, 0), Conv2dInputGrad: (2, 3, 0, 1), Conv2dWeightGrad: (2, 3, 1, 0)}
@@ -258,8 +261,11 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Modu
     batch: dict[Node, int] = {}
 
     def relayout(n: Node, to: tuple[int, ...], why: str) -> Node:
+        row = concrete(n.shape)[to[-1]] * DTYPES[FROM_NUMPY[n.dtype]].bytes
+        # Of a kernel, a tile reads a few columns of every row.
+        gap = m.settings.lanes if to in KERNELS.values() and row % CONFLICT == 0 else 0
         with derived(n.sites):
-            copy = apply(Relayout(to), n)
+            copy = apply(Relayout(to, gap), n)
         if to != tuple(range(n.rank)):
             new_layouts[copy] = to
         decisions.append(Decision("layout", copy, f"order {to}", why))

@@ -16,6 +16,7 @@ from codegen.program import Slot
 from ..module import Decision, Group, Module
 from ..node import Constant, Node
 from ..ops.broadcast import Reshape
+from ..ops.relayout import Relayout
 from ..types import concrete, elements
 from .fuse import is_alias
 
@@ -68,14 +69,20 @@ class _Arena:
 
 
 def physical_shape(n: Node, layouts: dict[Node, tuple[int, ...]]) -> tuple[int, ...]:
-    """The extents of `n` in the order in which its axes lie in memory."""
+    """The extents of `n` in the order in which its axes lie in memory, gaps included."""
     shape = concrete(n.shape)
     order = layouts.get(n)
-    return shape if order is None else tuple(shape[a] for a in order)
+    shape = shape if order is None else tuple(shape[a] for a in order)
+    gap = n.op.gap if isinstance(n.op, Relayout) else 0
+    return (*shape[:-1], shape[-1] + gap) if shape else shape
 
 
 def nbytes(n: Node) -> int:
-    return DTYPES[FROM_NUMPY[n.dtype]].bytes * elements(n.type)
+    """Of memory, gaps included."""
+    gap = (
+        n.op.gap * (elements(n.type) // max(concrete(n.shape)[n.op.order[-1]], 1)) if isinstance(n.op, Relayout) else 0
+    )
+    return DTYPES[FROM_NUMPY[n.dtype]].bytes * (elements(n.type) + gap)
 
 
 def _rounded(n: Node) -> int:

@@ -66,3 +66,19 @@ def test_few_channels_stay_with_the_batch_innermost():
     f = gn.compile(gn.relu(gn.conv2d(x, w)), [x])
     f.specialise({"N": 64})
     assert (1, 2, 3, 0) in f.specializations[0].module.layouts.values()
+
+
+def test_rows_of_a_kernel_do_not_meet_in_the_same_sets_of_a_cache():
+    """256 channels are 1,024 bytes a row: a gap of a line after each spreads a panel of them over the cache."""
+    x = gn.input("x", ("N", 16, 8, 8))
+    w = gn.parameter("w", (256, 16, 3, 3), init=gn.init.he_normal())
+    y = gn.conv2d(x, w, algorithm="direct")
+    f = gn.compile(y, [x])
+    a = np.random.default_rng(0).standard_normal((2, 16, 8, 8)).astype("float32")
+    got = f(a)
+    module = f.specializations[0].module
+    (kernel,) = [n for n in module.graph.nodes() if n.op.name == "relayout" and n.shape == w.shape]
+    slot = module.plan.slots[module.plan.slot[kernel]]
+    assert slot.shape == (3, 3, 16, 256 + kernel.op.gap) and slot.bytes == 4 * np.prod(slot.shape) and kernel.op.gap
+    want = gn.evaluate(y, {"x": a}, {"w": f.state["w"]})[0]
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
