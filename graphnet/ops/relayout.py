@@ -45,4 +45,4 @@ class Relayout(Op):
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        return (Sample(cls((1, 0)), ((3, 4),)), Sample(cls((1, 2, 0), 3), ((2, 3, 4),)))
+        return (Sample(cls((1, 0)), ((3, 4),)), Sample(cls((1, 2, 0)), ((2, 3, 4),)))

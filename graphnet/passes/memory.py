@@ -73,7 +73,7 @@ def physical_shape(n: Node, layouts: dict[Node, tuple[int, ...]]) -> tuple[int, 
     shape = concrete(n.shape)
     order = layouts.get(n)
     shape = shape if order is None else tuple(shape[a] for a in order)
-    gap = n.op.gap if isinstance(n.op, Relayout) else 0
+    gap = n.op.gap if isinstance(n.op, Relayout) and order is not None else 0
     return (*shape[:-1], shape[-1] + gap) if shape else shape
 
 
