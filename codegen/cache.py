@@ -48,7 +48,8 @@ def _source() -> bytes:
 def key(text: str, machine: Machine) -> str:
     """The name of the entry for `text` compiled for a machine."""
     digest = hashlib.sha256(_source())
-    for part in (text, machine.cpu, machine.features, machine.extension, llvmlite.__version__):
+    known = (machine.cpu, machine.features, machine.extension, str(machine.cache_bytes))
+    for part in (text, *known, llvmlite.__version__):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()
 

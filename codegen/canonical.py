@@ -86,8 +86,8 @@ class Form:
     def _statement(self, s: Stmt) -> Row:
         number = self.number
         match s:
-            case Store(buffer, index, value):
-                return ("Store", self._position[buffer.name], tuple(map(number, index)), number(value))
+            case Store(buffer, index, value, streams):
+                return ("Store", self._position[buffer.name], tuple(map(number, index)), number(value), streams)
             case Let(var, value):
                 return ("Let", number(var), number(value))
             case If(cond, then, orelse):
@@ -157,8 +157,8 @@ class _Build:
 
     def statement(self, row: Row) -> Any:
         match row:
-            case ("Store", buffer, index, value):
-                return Store(self.buffers[buffer], tuple(self.made[i] for i in index), self.made[value])
+            case ("Store", buffer, index, value, streams):
+                return Store(self.buffers[buffer], tuple(self.made[i] for i in index), self.made[value], streams)
             case ("Let", var, value):
                 return Let(self.var(var), self.made[value])
             case (_, cond, then, orelse):
@@ -205,8 +205,8 @@ def named(kernel: Kernel, name: str, buffers: tuple[Buffer, ...]) -> Kernel:
                 return If(on(cond), tuple(map(visit, then)), tuple(map(visit, orelse)))
             case Let(var, value):
                 return Let(var, on(value))
-            case Store(buffer, index, value):
-                return Store(params.get(buffer, buffer), tuple(map(on, index)), on(value))
+            case Store(buffer, index, value, streams):
+                return Store(params.get(buffer, buffer), tuple(map(on, index)), on(value), streams)
         return s
 
     return Kernel(name, tuple(params.values()), tuple(map(visit, kernel.body)))

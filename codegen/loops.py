@@ -6,6 +6,7 @@ Grammar (e: expression of `expr`; b: buffer):
     s ::= for var in kind(e, e): statements     kind in KINDS, step 1
         | var = e                               a let: visible to the end of its block
         | b[e, ...] = e                         store
+        | b[e, ...] = stream(e)                 store past the caches, where nobody will read it soon
         | if e: statements [else: statements]
         | b = space(dtype, extents)             allocation: lives to the end of its block
         | barrier()                             all threads of a GPU block meet here
@@ -62,6 +63,7 @@ class Store(Stmt):
     buffer: Buffer
     index: tuple[Expr, ...]
     value: Expr
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +21,8 @@ EXTENSIONS = {
     "simd128": ("", 16, 16),
 }
 
+USUAL_CACHE = 32 << 20  # bytes of a last level, where the system does not say
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -29,6 +33,7 @@ class Machine:
     features: str
     vector_bytes: int
     registers: int
+    cache_bytes: int = USUAL_CACHE  # of the last level
 
     def lanes(self, dtype_bytes: int) -> int:
         return self.vector_bytes // dtype_bytes
@@ -49,11 +54,20 @@ def machine(extension: str = "") -> Machine:
         raise CodegenError(f"this CPU has no {chosen!r}; it has {', '.join(has)}")
     features, width, registers = EXTENSIONS[chosen]
     if chosen == has[0]:
-        return Machine(chosen, llvm.get_host_cpu_name(), host.flatten(), width, registers)
+        return Machine(chosen, llvm.get_host_cpu_name(), host.flatten(), width, registers, last_level_cache())
     generic = "x86-64" if host.get("sse2") else "generic"
     if chosen == "simd128" and host.get("fma"):
         features = "+fma"
-    return Machine(chosen, generic, features, width, registers)
+    return Machine(chosen, generic, features, width, registers, last_level_cache())
+
+
+def last_level_cache() -> int:
+    """Bytes of this CPU's largest cache, or what is usual where the system does not say."""
+    found = []
+    for path in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*/size"):
+        with suppress(OSError, ValueError), open(path) as f:
+            found.append(int(f.read().strip().removesuffix("K")) << 10)
+    return max(found, default=USUAL_CACHE)
 
 
 def available_threads() -> int:

@@ -8,6 +8,7 @@ The text is Python's syntax, read with Python's parser and never executed:
         | "if" e ":" block {"elif" e ":" block} ["else" ":" block]
         | name "=" e                                           let; its dtype is that of e
         | name "[" e {"," e} "]" "=" e                         store
+        | name "[" e {"," e} "]" "=" "stream" "(" e ")"        store past the caches
         | name "=" space "(" T {"," extent} ")"                space: shared, local or register
         | "barrier()"
     e ::= integer | "True" | "False"                           constants of i64 and of bool
@@ -109,8 +110,9 @@ def _statement(s: Stmt) -> list[str]:
             return [*lines, "else:", *_block(orelse)] if orelse else lines
         case Let(var, value):
             return [f"{var.name} = {print_expression(value)}"]
-        case Store(buffer, index, value):
-            return [f"{_element(buffer, index)} = {print_expression(value)}"]
+        case Store(buffer, index, value, streams):
+            stored = print_expression(value)
+            return [f"{_element(buffer, index)} = {f'stream({stored})' if streams else stored}"]
         case Alloc(b):
             return [f"{b.name} = {b.space}({', '.join([b.dtype, *map(str, b.shape)])})"]
         case Barrier():
@@ -254,6 +256,9 @@ class _Parser:
                 return Let(self.bind(Var(name, e.dtype)), e)
             case ast.Assign(targets=[ast.Subscript() as target], value=value):
                 element = self.load(target)
+                match value:
+                    case ast.Call(func=ast.Name(id="stream"), args=[streamed], keywords=[]):
+                        return Store(element.buffer, element.index, self.expression(streamed), True)
                 return Store(element.buffer, element.index, self.expression(value))
             case ast.Expr(value=ast.Call(func=ast.Name(id="barrier"), args=[], keywords=[])):
                 return Barrier()
@@ -316,7 +321,7 @@ class _Parser:
         match name, args:
             case _, [argument] if name in DTYPES:
                 return Const(_number(argument, name), name)
-            case ("cast" | "bitcast"), [a, ast.Name(id=dtype)] if dtype in DTYPES:
+            case (("cast" | "bitcast"), [a, ast.Name(id=dtype)]) if dtype in DTYPES:
                 return (Cast if name == "cast" else Bitcast)(self.expression(a), dtype)
         if name not in _CALLS:
             raise _error(node, f"unknown operation `{name}`: expected one of {', '.join(sorted(_CALLS))}")

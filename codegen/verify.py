@@ -89,9 +89,7 @@ class _Scope:
 
     def varies(self, *es: Expr) -> bool:
         """May the threads of a block disagree on the value of these expressions?"""
-        return any(
-            isinstance(x, Load) or (isinstance(x, Var) and x.name in self.varying) for e in es for x in walk(e)
-        )
+        return any(isinstance(x, Load) or (isinstance(x, Var) and x.name in self.varying) for e in es for x in walk(e))
 
 
 class _Verifier:
@@ -155,9 +153,10 @@ class _Verifier:
                 self.bind(var, scope)
                 if scope.varies(value):
                     scope.varying.add(var.name)
-            case Store(buffer, index, value):
+            case Store(buffer, index, value, streams):
                 for e in (*index, value):
                     self.expression(e, scope)
+                self.require(not streams or buffer.space == "global", f"{buffer.space} memory has no caches to pass")
                 self.access(buffer, index, scope)
                 self.require(value.dtype == buffer.dtype, f"a value of {value.dtype}: expected {buffer.dtype}")
                 alone = "grid" in scope.loops and "thread" not in scope.loops

@@ -53,9 +53,7 @@ class Function:
         self._lock = threading.RLock()
         self._by_shapes: dict[tuple[tuple[int, ...], ...], Specialization] = {}
         self._compiled: dict[tuple[int, ...], Specialization] = {}
-        self._names = sorted(
-            {name for n in graph.nodes() for e in n.shape if isinstance(e, Dim) for name in e.names}
-        )
+        self._names = sorted({name for n in graph.nodes() for e in n.shape if isinstance(e, Dim) for name in e.names})
 
     @located
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -145,8 +143,8 @@ class Function:
         for slot, array in zip(spec.inputs, arrays):  # noqa: B905 (as many, as Signature has seen to)
             executable.bind(slot, array)
         outputs = []
-        for slot, shape, dtype in spec.outputs:
-            out = np.empty(shape, dtype)
+        for slot, shape, dtype, allocate in spec.outputs:
+            out = allocate(shape, dtype)
             executable.bind_output(slot, out)
             outputs.append(out)
         try:
@@ -248,4 +246,3 @@ def compile(
     parsed = parse_target(target, checks)
     state = State(seed) if state is None else state
     return Function(graph, parsed, threads or available_threads(), state, observers, precision)
-

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from codegen.dtypes import numpy_dtype
 from codegen.program import Program, Scheduled
+from codegen.runtime.cpu import aligned
 
 from .lower import Lowered
 from .module import Module
 from .node import Node, Parameter
 from .passes.memory import Plan
 from .targets import Executable, Kernels, Target
+
+LARGE = 1 << 20  # bytes of an output from which it is worth a microsecond to start it on a cache line
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,17 @@ class Specialization:
     calls: int = 0
     prepared_at: int = -1  # the version of the state from which values were prepared last
     inputs: tuple[int, ...] = field(init=False)  # slots
-    outputs: tuple[tuple[int, tuple[int, ...], np.dtype], ...] = field(init=False)  # slots, shapes, dtypes
+    # slots, shapes, dtypes, and what makes an array of them
+    outputs: tuple[tuple[int, tuple[int, ...], np.dtype, Callable[..., np.ndarray]], ...] = field(init=False)
     sources: tuple[str, ...] = field(init=False)  # the parameters from which values are prepared
 
     def __post_init__(self) -> None:
         plan: Plan = self.module.plan
         self.inputs = tuple(plan.slot[n] for n in self.module.graph.inputs)
         slots = [(s, plan.slots[s]) for s in plan.outputs]
-        self.outputs = tuple((number, s.shape, numpy_dtype(s.dtype)) for number, s in slots)
+        self.outputs = tuple(
+            (number, s.shape, numpy_dtype(s.dtype), aligned if s.bytes >= LARGE else np.empty) for number, s in slots
+        )
         read = [reads for g, reads in zip(self.module.groups, plan.reads, strict=True) if g.prepared]
         self.sources = tuple({n.name: None for reads in read for n in reads if isinstance(n.op, Parameter)})
 

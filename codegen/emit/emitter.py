@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..affine import LANE, Affine, number, ssa
 from ..dtypes import DTYPES
 from ..expr import Buffer
-from ..loops import Alloc, Barrier, For, If, Kernel, Let, Stmt, Store, stored
+from ..loops import Alloc, Barrier, For, If, Kernel, Let, Stmt, Store, statements, stored
 from .expressions import Expressions
 
 
@@ -18,6 +18,8 @@ class Emitter(Expressions):
 
     def function(self) -> str:
         self.statements_top(self.kernel.body)
+        if any(isinstance(s, Store) and s.streams for s in statements(self.kernel.body)):
+            self.do("fence seq_cst")
         self.scopes[-1].block.end = "ret void"
         body = "\n".join(
             line for b in self.blocks for line in (f"{b.label}:", *(f"  {x}" for x in b.lines), f"  {b.end}")

@@ -12,6 +12,8 @@ from ..loops import Store
 from .arithmetic import Arithmetic
 from .builder import Operand, Value
 
+LINE = 64  # bytes: no vector is longer
+
 
 class Memory(Arithmetic):
     """Access to buffers."""
@@ -139,6 +141,17 @@ class Memory(Arithmetic):
     def address_space(self, pointer_type: str) -> str:
         return pointer_type.partition("(")[2].rstrip(")") or "0"
 
+    def stream(self, v: Value, t: str, pointer: str, align: int) -> None:
+        """A vector past the caches, where it is aligned: hardware has no other such stores. They are not ordered
+        with others: the kernel ends with a fence."""
+        at = self.pure(f"ptrtoint {t} {pointer} to i64", (pointer,), "i64")
+        low = self.pure(f"and i64 {at.text}, {LINE - 1}", (at.text,), "i64")
+        whole = self.pure(f"icmp eq i64 {low.text}, 0", (low.text,), "bool")
+        with self.branch(whole):
+            self.do(f"store {v}, {t} {pointer}, align {LINE}, !nontemporal !{{i32 1}}")
+        with self.branch(self.invert(whole)):
+            self.do(f"store {v}, {t} {pointer}, align {align}")
+
     def store(self, s: Store) -> None:
         buffer = s.buffer
         at = self.offset(buffer, s.index)
@@ -155,7 +168,9 @@ class Memory(Arithmetic):
         v = self.splat(v)
         if isinstance(at, Affine) and at.lane == 1:
             pointer = self.address(buffer, at)
-            if self.mask is None:
+            if self.mask is None and s.streams:
+                self.stream(v, t, pointer, align)
+            elif self.mask is None:
                 self.do(f"store {v}, {t} {pointer}, align {align}")
             else:
                 mask = self.full_mask()

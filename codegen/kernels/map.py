@@ -11,14 +11,19 @@ every cache line that a block touches is used up before it is forgotten.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..compute import Axis, Computation
 from ..dtypes import DTYPES
-from ..expr import Expr, Var
-from ..loops import If, Kernel, Stmt, loop
+from ..expr import Expr, Load, Var
+from ..loops import If, Kernel, Stmt, Store, loaded, loop
 from ..machine import Machine
-from .analysis import collapse, drop_unit_axes, load_strides
+from ..traverse import walk
+from .analysis import access_strides, collapse, drop_unit_axes
 from .common import cut, epilogue, nest, round_up, rows_first, widest_dtype
 
+NEAR = 1 << 12  # elements that stay in the first cache, in whatever order they are read
+MUCH_MORE = 2  # times
 LONG = 16  # values computed at a point
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
 
@@ -39,7 +44,7 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         lanes = round_up(seg.tile, width) if seg.tile > width else 1 << (seg.tile - 1).bit_length()
         j, v = Var("block"), Var("lane")
         point: Expr = j * seg.tile + seg.start + v
-        inner = epilogue(c, {last.name: point})
+        inner = streamed(epilogue(c, {last.name: point}), machine)
         if lanes != seg.tile:
             inner = (If(point < last.extent, inner),)
         statements.append(nest([*rows_first(outside), (j, seg.count), *within], (loop("vector", v, 0, lanes, *inner),)))
@@ -47,14 +52,24 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     return Kernel(c.name, c.params, tuple(statements)), f"map over {shape}, {block} lanes a step"
 
 
+def streamed(block: tuple[Stmt, ...], machine: Machine) -> tuple[Stmt, ...]:
+    """The block, its stores past the caches where the kernel touches much more than they hold: whoever reads the
+    values next fetches them from memory anyway, and a plain store would first fetch what it overwrites."""
+    read = {b for s in block for b in loaded(s)}
+    written = {s.buffer for s in block if isinstance(s, Store)}
+    if sum(b.size * DTYPES[b.dtype].bytes for b in read | written) < MUCH_MORE * machine.cache_bytes:
+        return block
+    return tuple(replace(s, streams=True) if isinstance(s, Store) and s.buffer not in read else s for s in block)
+
+
 def crossed_axis(c: Computation) -> Axis | None:
-    """The axis along which some load has unit stride while it strides along the last axis."""
+    """The axis along which some large load has unit stride while it strides along the last axis."""
     *outer, last = c.axes
     names = frozenset(a.name for a in c.axes)
-    for e in c.point_expressions():
-        for strides in load_strides(e, names):
-            if strides is not None and strides.get(last.name, 0) not in (0, 1):
-                for a in outer:
-                    if strides.get(a.name) == 1:
-                        return a
+    for x in (x for e in c.point_expressions() for x in walk(e) if isinstance(x, Load) and x.buffer.size > NEAR):
+        strides = access_strides(x.buffer, x.index, names)
+        if strides is not None and strides.get(last.name, 0) not in (0, 1):
+            for a in outer:
+                if strides.get(a.name) == 1:
+                    return a
     return None

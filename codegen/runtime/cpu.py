@@ -10,6 +10,7 @@ so that its code depends on nothing else of the program. One function, `program`
 from __future__ import annotations
 
 import ctypes
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -83,6 +84,12 @@ def aligned_empty(nbytes: int) -> np.ndarray:
     memory = np.empty(nbytes + ALIGNMENT, np.uint8)
     skip = -memory.ctypes.data % ALIGNMENT
     return memory[skip : skip + nbytes]
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array that starts on a cache line: kernels that store past the caches want that."""
+    size = dtype.itemsize * math.prod(shape)
+    return aligned_empty(size).view(dtype).reshape(shape)
 
 
 _DATA = object.__basicsize__  # in NumPy's array objects the address of the data follows Python's header

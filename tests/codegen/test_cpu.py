@@ -1,6 +1,7 @@
 """The CPU target below the graph: machine code against the interpreter, threads, other machines."""
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from codegen.compute import Computation, Reduce, Reduction, axis
 from codegen.cpu import compile_kernels, cross_assembly
 from codegen.emit import emit_functions
 from codegen.errors import CodegenError
-from codegen.expr import Buffer, Var, select
+from codegen.expr import Buffer, Var, const, select
 from codegen.interpret import interpret
 from codegen.kernels.contract_outer import choose_tile
 from codegen.kernels.cpu import schedule
-from codegen.loops import Store
+from codegen.loops import Alloc, Kernel, Store
 from codegen.machine import EXTENSIONS, Machine, machine
+from codegen.runtime.cpu import aligned_empty
 from codegen.runtime.threads import Pool
 from codegen.text import parse, print_kernel
 from codegen.verify import verify
@@ -97,3 +99,22 @@ def test_a_pool_runs_a_job_on_every_thread_and_ends():
     assert sorted(seen) == sorted([(0, 3), (1, 3), (2, 3)] * 50)
     assert not any(w.is_alive() for w in p.workers)
 
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_stores_past_the_caches_store_the_same(skip: int) -> None:
+    """Where the array is aligned (skip 0) and where it is not; with a tail that is masked."""
+    m = machine()
+    tiny = replace(m, cache_bytes=64)  # everything is much more than this
+    x, y = Buffer("x", "f32", (1000,)), Buffer("y", "f32", (1000,))
+    c = Computation("twice", (axis("i", 1000),), (), (), (Store(y, (i,), x[i] * 2.0),), (x, y))
+    kernel, _ = schedule(c, tiny)
+    assert "stream(" in print_kernel(kernel) and "stream(" not in print_kernel(schedule(c, m)[0])
+    given, out = np.arange(1000, dtype="f"), aligned_empty(4100).view("f")[skip : skip + 1000]
+    native(kernel, [given, out], m)
+    np.testing.assert_array_equal(out, 2 * given)
+
+
+def test_registers_are_not_stored_past_caches() -> None:
+    r = Buffer("r", "f32", (4,), "register")
+    with pytest.raises(CodegenError, match="register memory has no caches to pass"):
+        verify(Kernel("k", (), (Alloc(r), Store(r, (const(0, "i64"),), const(1.0, "f32"), True))), "cpu")
