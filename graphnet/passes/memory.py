@@ -1,14 +1,14 @@
 """Where every stored value lives: one static arena, by lifetime, and updates in place where that is safe.
 
-Values are placed in the order of execution into the smallest gap that is free for their whole life, so
-the peak is known before anything is allocated (`Plan.arena_bytes`). What is prepared once for all calls has places
-of its own, in front of the arena; what only its preparation needs lies in the arena, as everything else does.
+The peak is known before anything is allocated (`Plan.arena_bytes`); kernels run in the order (`order.early`, or the
+graph's) in which fewer bytes live at once. What is prepared once for all calls has places of its own, in front of the
+arena; what only its preparation needs lies in the arena, as everything else does.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from codegen.dtypes import DTYPES, FROM_NUMPY
 from codegen.program import Slot
@@ -18,7 +18,9 @@ from ..node import Constant, Node
 from ..ops.broadcast import Reshape
 from ..ops.relayout import Relayout
 from ..types import concrete, elements
+from .arena import Life, live, place
 from .fuse import is_alias
+from .order import early
 
 ALIGNMENT = 64
 
@@ -35,37 +37,6 @@ class Plan:
     copies: tuple[tuple[Node, int], ...]
     arena_bytes: int
     prepared_bytes: int = 0  # in front of the arena
-
-
-@dataclass(slots=True)
-class _Arena:
-    """Free gaps by offset; grows at the end."""
-
-    gaps: list[tuple[int, int]] = field(default_factory=list)  # (offset, bytes), sorted
-    size: int = 0
-
-    def take(self, nbytes: int) -> int:
-        fitting = [g for g in self.gaps if g[1] >= nbytes]
-        if fitting:
-            offset, length = min(fitting, key=lambda g: (g[1], g[0]))
-            self.gaps.remove((offset, length))
-            if length > nbytes:
-                insort(self.gaps, (offset + nbytes, length - nbytes))
-            return offset
-        at_end = bool(self.gaps) and sum(self.gaps[-1]) == self.size
-        offset = self.gaps.pop()[0] if at_end else self.size  # extend the last gap, or the arena
-        self.size = offset + nbytes
-        return offset
-
-    def give(self, offset: int, nbytes: int) -> None:
-        insort(self.gaps, (offset, nbytes))
-        merged: list[tuple[int, int]] = []
-        for o, n in self.gaps:
-            if merged and sum(merged[-1]) == o:
-                merged[-1] = (merged[-1][0], merged[-1][1] + n)
-            else:
-                merged.append((o, n))
-        self.gaps = merged
 
 
 def physical_shape(n: Node, layouts: dict[Node, tuple[int, ...]]) -> tuple[int, ...]:
@@ -131,12 +102,20 @@ class _Planner:
         self.slots: list[Slot] = []
         self.slot: dict[Node, int] = {}
         self.stored = {n for g in m.groups for n in g.stored}
-        self.reads = tuple(group_reads(g, m, self.stored) for g in m.groups)
-        self.made_in = {n: k for k, g in enumerate(m.groups) for n in g.stored}
+        self.copies: list[tuple[Node, int]] = []
+        self.arrange(m.groups, tuple(group_reads(g, m, self.stored) for g in m.groups))
+
+    def arrange(self, groups: Sequence[Group], reads: Sequence[tuple[Node, ...]]) -> None:
+        """Takes the groups in this order; reads: of each."""
+        self.m = replace(self.m, groups=tuple(groups))
+        self.reads = tuple(reads)
+        self.made_in = {n: k for k, g in enumerate(groups) for n in g.stored}
         self.last_use: dict[Node, int] = {}
-        for k, read in enumerate(self.reads):
+        for k, read in enumerate(reads):
             for n in read:
                 self.last_use[n] = k
+        for n, _ in self.copies:
+            self.last_use[n] = len(groups)
 
     def external(self, name: str, n: Node) -> int:
         self.slots.append(Slot(name, FROM_NUMPY[n.dtype], physical_shape(n, self.m.layouts), nbytes(n)))
@@ -149,7 +128,6 @@ class _Planner:
         for n in graph.nodes():
             if isinstance(n.op, Constant):
                 self.slot[n] = self.external("constant", n)
-        copies: list[tuple[Node, int]] = []
         outputs = []
         for k, n in enumerate(graph.outputs):
             number = self.external(f"output{k}", n)
@@ -157,22 +135,20 @@ class _Planner:
             if n in self.stored and n not in self.slot:
                 self.slot[n] = number
             else:
-                copies.append((n, number))
+                self.copies.append((n, number))
         decisions = []
         for p, new in graph.updates:
             why = self.refuse_in_place(p, new)
             if why:
                 if new is not p:
-                    copies.append((new, self.slot[p]))
+                    self.copies.append((new, self.slot[p]))
                     decisions.append(Decision("memory", p, "updated by a copy", why))
             else:
                 self.slot[new] = self.slot[p]
-        end = len(self.m.groups)
-        for n, _ in copies:
-            self.last_use[n] = end
+        self.reorder()
         prepared = self.keep()
         arena = self.allocate(prepared)
-        plan = Plan(tuple(self.slots), self.slot, tuple(outputs), self.reads, tuple(copies), arena, prepared)
+        plan = Plan(tuple(self.slots), self.slot, tuple(outputs), self.reads, tuple(self.copies), arena, prepared)
         return replace(self.m, plan=plan).decided(*decisions)
 
     def refuse_in_place(self, p: Node, new: Node) -> str:
@@ -216,21 +192,39 @@ class _Planner:
                     size += _rounded(n)
         return size
 
+    def reorder(self) -> None:
+        """Runs the groups in another order, if fewer bytes then live at once."""
+        groups, reads = self.m.groups, self.reads
+        start = sum(g.prepared for g in groups)  # those stay in front
+        each = range(start, len(groups))
+        before = [{self.made_in[n] - start for n in reads[k] if self.made_in.get(n, -1) >= start} for k in each]
+        for p, new in self.m.graph.updates:
+            if new in self.made_in and self.slot.get(new) == self.slot[p]:  # in place: whoever reads p comes first
+                made = self.made_in[new]
+                before[made - start] |= {k - start for k in each if k < made and p in reads[k]}
+        results = {k - start for k in each if all(n in self.slot for n in groups[k].stored)}
+        order = [*range(start), *(start + k for k in early(before, results))]
+        as_it_was = live(list(self.lives().values()))
+        self.arrange([groups[k] for k in order], [reads[k] for k in order])
+        if live(list(self.lives().values())) >= as_it_was:
+            self.arrange(groups, reads)
+
+    def lives(self) -> dict[Node, Life]:
+        """From when to when each value lives that has no slot yet, and how many bytes it needs."""
+        return {
+            n: Life(_rounded(n), k, max(self.last_use.get(n, k), k))
+            for k, g in enumerate(self.m.groups)
+            for n in g.stored
+            if n not in self.slot
+        }
+
     def allocate(self, base: int) -> int:
         """Places what has no slot yet in the arena, which starts at `base`; its size in bytes."""
-        arena = _Arena()
-        dying: dict[int, list[tuple[int, int]]] = {}
-        for k, g in enumerate(self.m.groups):
-            for n in g.stored:
-                if n in self.slot:
-                    continue
-                size = _rounded(n)
-                offset = arena.take(size)
-                self.place(n, base + offset)
-                dying.setdefault(max(self.last_use.get(n, k), k), []).append((offset, size))
-            for offset, size in dying.pop(k, ()):
-                arena.give(offset, size)
-        return arena.size
+        lives = self.lives()
+        offsets, size = place(list(lives.values()))
+        for n, offset in zip(lives, offsets, strict=True):
+            self.place(n, base + offset)
+        return size
 
     def place(self, n: Node, offset: int) -> None:
         shape = physical_shape(n, self.m.layouts)
