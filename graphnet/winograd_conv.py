@@ -3,6 +3,10 @@
 F(m, r) does (m + r - 1)^2 multiplications where direct sums do m^2 r^2, but moves transformed tiles through
 memory. A weight gradient slides the cotangent's tiles over the input: F(r, m). It shares the transform of x with
 the forward convolution.
+
+A stride s splits image and kernel into s * s phases, each a channel of its own, that meet with stride 1: a window
+of R taps becomes one of ceil(R / s). An input gradient is the convolution of the cotangent with all phases of the
+kernel turned around, whose results interleave.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from .node import Node, apply
 from .ops.matmul import MatMul
 from .ops.move import Transpose
 from .ops.transform import (
+    Pair,
+    Phases,
     WinogradCotangent,
     WinogradInput,
     WinogradKernel,
@@ -21,68 +27,128 @@ from .ops.transform import (
     WinogradWeight,
 )
 
+
 BYTE = 16.0  # operations that a byte between kernels costs: FMA rate over memory bandwidth, roughly, of CPUs today
-FEWEST = 16  # channels on either side, below which vectors are not full and the transforms are most of the work
+FEWEST = 12  # channels on either side, below which vectors are not full and the transforms are most of the work
+SCATTERED = 8  # channels of a pixel, below which the phases are brought together before they are transformed
+
+
+def _up(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alignment:
+    """How the phases of an input gradient lie, in one direction. The pixel h = i s + a - low is, over the taps t,
+
+        dx[h] = sum_t dy[i + t - before] w[(r - 1 - t) s + a + shift]
+    """
+
+    low: int
+    before: int
+    shift: int
+
+    @staticmethod
+    def of(pad: int, window: int, stride: int) -> _Alignment:
+        """h + pad = p s + R for the tap R of the output p. Where r taps reach from pixels that begin at 0, low = 0;
+        else pixels begin where the padded image does."""
+        taps = _up(window, stride)
+        for low in (0, pad % stride):
+            most = (stride - 1 + pad - low) // stride  # of p - i
+            shift = pad - low - most * stride
+            if _up(pad - low - (window - 1), stride) > most - taps:
+                break
+        return _Alignment(low, taps - 1 - most, shift)
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """F(m x m, r x r)."""
+    """F(m x m', r x r')."""
 
-    m: int
-    r: int
+    m: Pair
+    r: Pair
 
     @property
     def name(self) -> str:
-        return f"winograd F({self.m}x{self.m}, {self.r}x{self.r})"
+        return f"winograd F({self.m[0]}x{self.m[1]}, {self.r[0]}x{self.r[1]})"
 
-    def tiles(self, p: Problem) -> tuple[int, int]:
-        return -(-p.out[0] // self.m), -(-p.out[1] // self.m)
+    @property
+    def frequencies(self) -> int:
+        return (self.m[0] + self.r[0] - 1) * (self.m[1] + self.r[1] - 1)
+
+    def aligned(self, p: Problem) -> tuple[_Alignment, _Alignment]:
+        """Of an input gradient."""
+        pads = [w - 1 - low for w, (low, _) in zip(p.window, p.padding, strict=True)]
+        first, second = (_Alignment.of(*each) for each in zip(pads, p.window, p.stride, strict=True))
+        return first, second
+
+    def tiles(self, p: Problem) -> Pair:
+        """Of an image's outputs, or of one phase of them."""
+        if p.gradient != "input":
+            return _up(p.out[0], self.m[0]), _up(p.out[1], self.m[1])
+        low = [a.low for a in self.aligned(p)]
+        rows, columns = (_up(e + a, m * s) for e, a, m, s in zip(p.out, low, self.m, p.stride, strict=True))
+        return rows, columns
 
     def refuse(self, p: Problem) -> str | None:
-        if p.stride != (1, 1) or p.dilation != (1, 1) or p.window != (self.r, self.r):
-            return f"only for {self.r}x{self.r} kernels of stride 1"
-        if min(p.k, p.c) < FEWEST:
+        taps = _up(p.window[0], p.stride[0]), _up(p.window[1], p.stride[1])
+        if p.dilation != (1, 1) or taps != self.r:
+            return f"only for kernels of {self.r[0]}x{self.r[1]} taps a phase, without dilation"
+        phases = p.stride[0] * p.stride[1]
+        x, y = (p.k, p.c) if p.gradient == "input" else (p.c, p.k)
+        if min(x * phases, y) < FEWEST:
             return "too few channels for the transforms to pay"
-        return "padding wider than the kernel cuts its cotangent" if p.cropped else None
+        return None
 
     def cost(self, p: Problem) -> float:
         """Operations of the product, and the price of the bytes between kernels: both operands and the result,
         written and read once."""
-        tiles = self.tiles(p)
-        frequencies, columns = (self.m + self.r - 1) ** 2, tiles[0] * tiles[1] * p.n
-        traffic = 4.0 * frequencies * 2 * (columns * (p.k + p.c) + p.k * p.c)
-        return 2.0 * frequencies * columns * p.k * p.c + BYTE * traffic
+        tiles, phases = self.tiles(p), p.stride[0] * p.stride[1]
+        columns = tiles[0] * tiles[1] * p.n
+        c, k = (p.c, p.k * phases) if p.gradient == "input" else (p.c * phases, p.k)
+        traffic = 4.0 * self.frequencies * 2 * (columns * (k + c) + k * c)
+        return 2.0 * self.frequencies * columns * k * c + BYTE * traffic
 
     def build(self, p: Problem, inputs: tuple[Node, ...], batch: Batch) -> Node:
+        if p.gradient == "input":
+            return self._input_gradient(inputs[0], inputs[1], p)
+        x = self._transformed(inputs[0], p, batch)
         if p.gradient == "weight":
-            return self._weight_gradient(inputs[0], inputs[1], p)
-        w, x = inputs if p.gradient == "input" else (inputs[1], inputs[0])
-        return self._convolution(x, w, p)
+            return self._weight_gradient(x, inputs[1], p)
+        weights = apply(WinogradWeight(self.m, self.r, stride=p.stride), inputs[1])
+        return apply(WinogradOutput(self.m, self.r, p.out), apply(MatMul(), x, weights))
 
-    def _transformed(self, x: Node, p: Problem) -> Node:
+    def _transformed(self, x: Node, p: Problem, batch: Batch) -> Node:
         """(N,C,H,W) -> (A,T,C)."""
-        low = (p.padding[0][0], p.padding[1][0])
-        return apply(WinogradInput(self.m, self.r, self.tiles(p), low), x)
+        low, tiles = (p.padding[0][0], p.padding[1][0]), self.tiles(p)
+        if p.stride == (1, 1) or p.c >= SCATTERED:
+            return apply(WinogradInput(self.m, self.r, tiles, low, stride=p.stride), x)
+        rows, columns = (t * m + r - 1 for t, m, r in zip(tiles, self.m, self.r, strict=True))
+        together = apply(Phases(p.stride, low, (rows, columns)), x)
+        batch[together] = 0
+        return apply(WinogradInput(self.m, self.r, tiles), together)
 
-    def _convolution(self, x: Node, w: Node, p: Problem) -> Node:
-        """(N,C,H,W) -> (N,K,P,Q), through (A,T,C) @ (A,C,K)."""
-        weights = apply(WinogradWeight(self.m, self.r, p.gradient == "input"), w)
-        product = apply(MatMul(), self._transformed(x, p), weights)
-        return apply(WinogradOutput(self.m, self.r, p.out), product)
+    def _input_gradient(self, w: Node, dy: Node, p: Problem) -> Node:
+        """(K,C,R,S), (N,K,P,Q) -> (N,C,H,W), through (A,T,K) @ (A,K,C)."""
+        a, b = self.aligned(p)
+        cotangent = apply(WinogradInput(self.m, self.r, self.tiles(p), (a.before, b.before)), dy)
+        weights = apply(WinogradWeight(self.m, self.r, True, (a.shift, b.shift), stride=p.stride), w)
+        product = apply(MatMul(), cotangent, weights)
+        return apply(WinogradOutput(self.m, self.r, p.out, (a.low, b.low), stride=p.stride), product)
 
     def _weight_gradient(self, x: Node, dy: Node, p: Problem) -> Node:
-        """(N,C,H,W), (N,K,P,Q) -> (K,C,r,r), through (A,C,T) @ (A,T,K)."""
+        """(A,T,C), (N,K,P,Q) -> (K,C,R,S), through (A,C,T) @ (A,T,K)."""
         cotangent = apply(WinogradCotangent(self.m, self.r, self.tiles(p)), dy)
-        product = apply(MatMul(), apply(Transpose((0, 2, 1)), self._transformed(x, p)), cotangent)
-        return apply(WinogradKernel(self.m, self.r), product)
+        product = apply(MatMul(), apply(Transpose((0, 2, 1)), x), cotangent)
+        return apply(WinogradKernel(self.m, self.r, p.window, stride=p.stride), product)
 
 
-def _algorithm(form: _Form, error: float) -> Algorithm:
+def _algorithm(m: Pair, r: Pair, error: float) -> Algorithm:
+    form = _Form(m, r)
     return Algorithm(form.name, error, form.refuse, form.cost, form.build)
 
 
-WINOGRAD = (
-    _algorithm(_Form(4, 3), 3e-5),
-    _algorithm(_Form(4, 5), 3e-5),
-)
+# Outputs and taps of a tile in one direction: the error, relative to the largest result, grows with their number.
+SQUARE = {3: (2, 4, 5, 6), 2: (3, 4, 5, 6), 4: (2, 3, 4, 5), 5: (2, 3, 4)}
+
+WINOGRAD = tuple(_algorithm((m, m), (r, r), 3e-5) for r, sizes in SQUARE.items() for m in sizes)

@@ -1,18 +1,24 @@
 """The transforms of Winograd's convolution, each a tile at a time. See `graphnet.winograd`.
 
     x (N,C,H,W)  -> (A,T,C)      T = N*Th*Tw tiles of alpha x alpha that overlap by r - 1, zeros outside of x
-    w (K,C,r,r)  -> (A,C,K)      A = alpha * alpha frequencies
+    w (K,C,R,S)  -> (A,C,K)      A = alpha * alpha frequencies
     s (A,T,K)    -> (N,K,P,Q)    tiles of m x m, the last of a row or column cut where the result ends
 
 Between these three stands one matrix product: (A,T,C) @ (A,C,K) -> (A,T,K). Channels are innermost everywhere, so
-vectors are full whatever the batch and the image, and the tiles of an image are rows of the product.
+vectors are full whatever the batch and the image, and the tiles of an image are rows of the product. Tiles need not
+be square: m, r and alpha are pairs.
 
 The weight gradient slides the cotangent over the input, r outputs of m taps: F(r, m), with the same points and thus
 the same transform of x, which a training step computes once for both.
 
     dy (N,K,P,Q) -> (A,T,K)      tiles of m x m that do not overlap, as "weights" of m taps, zeros outside of dy
     (A,C,T) @ (A,T,K) -> (A,C,K) sums over all tiles of all images
-    s (A,C,K)    -> (K,C,r,r)
+    s (A,C,K)    -> (K,C,R,S)
+
+A convolution of stride s is one of stride 1 between phases: with x'[a][i] = x[i s + a] and w'[a][j] = w[j s + a], the
+s * s phases of a channel are channels (a, b, c) of their own, with kernels of r = ceil(R / s) taps. The transforms
+read and write images and kernels phase by phase, so nothing is rearranged in memory; where a pixel has too few
+channels to fill a vector, `Phases` brings them together first.
 
 Only the pass that chooses convolution algorithms makes these ops, after differentiation, so they have no gradient.
 """
@@ -20,17 +26,20 @@ Only the pass that chooses convolution algorithms makes these ops, after differe
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from codegen.compute import axis
+from codegen.compute import Axis, axis
 from codegen.expr import Const, Expr, Var, lift, select
 
 from ..errors import ShapeError
 from ..op import Op, Operand, Point, Sample, Tile
 from ..types import Shape, Type, concrete
 from ..winograd import Matrix, combine, transforms
+
+Pair = tuple[int, int]
+Matrices = tuple[Matrix, Matrix]  # along columns and along rows of a tile
 
 
 class _Lets:
@@ -47,13 +56,13 @@ class _Lets:
         return var
 
 
-def _both_ways(matrix: Matrix, tile: list[list[Expr]], name: _Lets) -> list[list[Expr]]:
-    """matrix @ tile @ matrix^T."""
-    columns = [combine(matrix, list(column), name) for column in zip(*tile, strict=True)]
-    return [combine(matrix, list(row), name) for row in zip(*columns, strict=True)]
+def _both_ways(matrices: Matrices, tile: list[list[Expr]], name: _Lets) -> list[list[Expr]]:
+    """first @ tile @ second^T."""
+    columns = [combine(matrices[0], list(column), name) for column in zip(*tile, strict=True)]
+    return [combine(matrices[1], list(row), name) for row in zip(*columns, strict=True)]
 
 
-def _tile_of(t: Expr, tiles: tuple[int, int]) -> tuple[Expr, Expr, Expr]:
+def _tile_of(t: Expr, tiles: Pair) -> tuple[Expr, Expr, Expr]:
     """Image, row and column of tile number t."""
     return t // (tiles[0] * tiles[1]), t // tiles[1] % tiles[0], t % tiles[1]
 
@@ -62,43 +71,95 @@ def _array(matrix: Matrix) -> np.ndarray:
     return np.array([[float(c) for c in row] for row in matrix])
 
 
+def _split(x: np.ndarray, stride: Pair, low: Pair, size: Pair) -> np.ndarray:
+    """(N,C,H,W) -> (N, s*s*C, *size), channels (a, b, c): y[.., i, j] = x[.., i*s + a - low, j*s + b - low] or 0."""
+    for axis_, (s, start, count) in enumerate(zip(stride, low, size, strict=True), 2):
+        x = np.take(x, range(max(-start, 0), x.shape[axis_]), axis_)
+        pads = [(0, 0)] * 4
+        pads[axis_] = (max(start, 0), count * s)
+        x = np.take(np.pad(x, pads), range(count * s), axis_)
+    n, c = x.shape[:2]
+    y = x.reshape(n, c, size[0], stride[0], size[1], stride[1]).transpose(0, 3, 5, 1, 2, 4)
+    return y.reshape(n, -1, *size)
+
+
+def _interleaved(y: np.ndarray, stride: Pair, low: Pair, size: Pair) -> np.ndarray:
+    """(N, s*s*C, P, Q) -> (N,C,*size): the inverse of `_split` where that covers the result."""
+    n, _, p, q = y.shape
+    x = y.reshape(n, *stride, -1, p, q).transpose(0, 3, 4, 1, 5, 2).reshape(n, -1, p * stride[0], q * stride[1])
+    return x[:, :, low[0] : low[0] + size[0], low[1] : low[1] + size[1]]
+
+
 @dataclass(frozen=True)
 class Transform(Op):
-    """Base: m outputs of r taps in each direction."""
+    """Base: m outputs of r taps in each direction, of each phase of the stride."""
 
     kind = "transform"
-    m: int
-    r: int
+    m: Pair
+    r: Pair
+    stride: Pair = field(default=(1, 1), kw_only=True)
 
     def __post_init__(self) -> None:
         try:
-            transforms(self.m, self.r)
+            for m, r in zip(self.m, self.r, strict=True):
+                transforms(m, r)
         except ValueError as e:
             raise ShapeError(f"{self.name}: {e}") from None
 
     @property
-    def alpha(self) -> int:
+    def alpha(self) -> Pair:
         """Inputs of a tile, in each direction."""
-        return self.m + self.r - 1
+        return self.m[0] + self.r[0] - 1, self.m[1] + self.r[1] - 1
+
+    @property
+    def frequencies(self) -> int:
+        return self.alpha[0] * self.alpha[1]
+
+    @property
+    def phases(self) -> int:
+        return self.stride[0] * self.stride[1]
 
     def _extents(self, t: Type, rank: int) -> Shape:
         if t.rank != rank or not t.is_float:
             raise ShapeError(f"{self.name} takes floats of rank {rank}, not {t}")
         return t.shape
 
-    def _both(self, matrix: Matrix, tile: list[list[Expr]], name: _Lets) -> list[Expr]:
-        """The elements of matrix @ tile @ matrix^T, row after row."""
-        return [e for row in _both_ways(matrix, tile, name) for e in row]
+    def _matrices(self, part: str, turned: bool = False) -> Matrices:
+        """The matrices "output", "weight" or "input" of F(m, r), or of F(r, m) if `turned`."""
+        pairs = zip(self.r, self.m, strict=True) if turned else zip(self.m, self.r, strict=True)
+        first, second = (getattr(transforms(*p), part) for p in pairs)
+        return first, second
+
+    def _phase(self) -> tuple[tuple[Expr, Expr], tuple[Axis, ...]]:
+        """The phase (a, b), and the axes that run over all of them."""
+        axes = axis("a", self.stride[0]), axis("b", self.stride[1])
+        a, b = (x.var if x.extent > 1 else lift(0, "i64") for x in axes)
+        return (a, b), tuple(x for x in axes if x.extent > 1)
+
+    def _channel(self, phase: tuple[Expr, Expr], c: Expr, channels: int) -> Expr:
+        """The place of channel c of a phase."""
+        return (phase[0] * self.stride[1] + phase[1]) * channels + c
+
+    def _spectrum(self, name: _Lets, s: Operand, *place: Expr) -> list[list[Expr]]:
+        """The tile s[:, *place]."""
+        rows, columns = self.alpha
+        return [[name(s(Const(i * columns + j, "i64"), *place)) for j in range(columns)] for i in range(rows)]
 
 
-def _guarded(x: Operand, index: tuple[Expr, ...], checks: Sequence[tuple[Expr, int, int, int]]) -> Expr:
-    """x[index], or 0 where some i of `checks` (i, least, most, extent), known to lie in least..most, is not
-    an index into extent elements."""
+def _inside(checks: Sequence[tuple[Expr, int, int, int]]) -> Expr | None:
+    """Whether every i of `checks` (i, least, most, extent), known to lie in least..most, is an index into extent
+    elements; None if that is certain."""
     inside: Expr | None = None
     for i, least, most, extent in checks:
         for needed, condition in ((least < 0, lift(0, "i64") <= i), (most >= extent, i < extent)):
             if needed:
                 inside = condition if inside is None else inside & condition
+    return inside
+
+
+def _guarded(x: Operand, index: tuple[Expr, ...], checks: Sequence[tuple[Expr, int, int, int]]) -> Expr:
+    """x[index], or 0 where `checks` say that this is outside."""
+    inside = _inside(checks)
     return x(*index) if inside is None else select(inside, x(*index), 0.0)
 
 
@@ -106,166 +167,181 @@ def _guarded(x: Operand, index: tuple[Expr, ...], checks: Sequence[tuple[Expr, i
 class TileTransform(Transform):
     """Base of those that cut images into `tiles` (Th, Tw), of which the first starts `low` before the image."""
 
-    tiles: tuple[int, int] = (1, 1)
-    low: tuple[int, int] = (0, 0)
+    tiles: Pair = (1, 1)
+    low: Pair = (0, 0)
 
     def infer(self, x: Type) -> Type:
         n, c, _, _ = self._extents(x, 4)
-        return x.with_shape((self.alpha**2, n * (self.tiles[0] * self.tiles[1]), c))
+        return x.with_shape((self.frequencies, n * (self.tiles[0] * self.tiles[1]), self.phases * c))
 
-    def _cut(self, x: np.ndarray, size: int) -> np.ndarray:
-        """(N,C,H,W) -> (N,C,Th,Tw,size,size), a tile every m elements."""
-        reach = [(t - 1) * self.m + size for t in self.tiles]
-        wide = np.zeros((*x.shape[:2], *(r + e for r, e in zip(reach, x.shape[2:], strict=True))), x.dtype)
-        wide[:, :, self.low[0] : self.low[0] + x.shape[2], self.low[1] : self.low[1] + x.shape[3]] = x
-        wide = wide[:, :, : reach[0], : reach[1]]
-        return np.lib.stride_tricks.sliding_window_view(wide, (size, size), axis=(2, 3))[:, :, :: self.m, :: self.m]
+    def _transformed(self, matrices: Matrices, x: np.ndarray) -> np.ndarray:
+        """(N,C,H,W) -> (A,T,s*s*C): first @ tile @ second^T, a tile every m elements of a phase."""
+        first, second = (_array(t) for t in matrices)
+        size = first.shape[1], second.shape[1]
+        reach = [(t - 1) * m + e for t, m, e in zip(self.tiles, self.m, size, strict=True)]
+        wide = _split(x, self.stride, self.low, (reach[0], reach[1]))
+        cut = np.lib.stride_tricks.sliding_window_view(wide, size, axis=(2, 3))[:, :, :: self.m[0], :: self.m[1]]
+        v = np.einsum("ai,bj,nctsij->abntsc", first, second, cut, optimize=True)
+        return v.reshape(self.frequencies, -1, wide.shape[1]).astype(x.dtype)
 
-    def _transformed(self, matrix: Matrix, x: np.ndarray) -> np.ndarray:
-        """(N,C,H,W) -> (A,T,C): matrix @ tile @ matrix^T."""
-        t = _array(matrix)
-        v = np.einsum("ai,bj,nctsij->abntsc", t, t, self._cut(x, t.shape[1]), optimize=True)
-        return v.reshape(self.alpha**2, -1, x.shape[1]).astype(x.dtype)
+    def _tile(self, matrices: Matrices, x: Operand) -> Tile:
+        n, c, *extents = x.shape
+        phase, over_phases = self._phase()
+        axes = (axis("t", n * self.tiles[0] * self.tiles[1]), *over_phases, axis("c", c))
+        place, ci = axes[0].var, axes[-1].var
+        ni, *tile = _tile_of(place, self.tiles)
+        name = _Lets()
 
-    def _tile(self, matrix: Matrix, x: Operand) -> Tile:
-        n, c, h, w = x.shape
-        axes = (axis("t", n * self.tiles[0] * self.tiles[1]), axis("c", c))
-        place, ci = (a.var for a in axes)
-        ni, th, tw = _tile_of(place, self.tiles)
-        name, size = _Lets(), len(matrix[0])
+        def along(d: int, offset: int) -> tuple[Expr, int, int, int]:
+            """An index of the image, and where it lies."""
+            least = offset * self.stride[d] - self.low[d]
+            step = self.m[d] * self.stride[d]
+            most = (self.tiles[d] - 1) * step + self.stride[d] - 1 + least
+            return tile[d] * step + phase[d] + least, least, most, extents[d]
 
         def element(i: int, j: int) -> Expr:
-            checks = []
-            for tile, offset, count, low, extent in (
-                (th, i, self.tiles[0], self.low[0], h),
-                (tw, j, self.tiles[1], self.low[1], w),
-            ):
-                least = offset - low
-                checks.append((tile * self.m + least, least, (count - 1) * self.m + least, extent))
+            checks = along(0, i), along(1, j)
             return _guarded(x, (ni, ci, checks[0][0], checks[1][0]), checks)
 
-        d = [[name(element(i, j)) for j in range(size)] for i in range(size)]
-        values = self._both(matrix, d, name)
-        points = [Point((Const(f, "i64"), place, ci), v) for f, v in enumerate(values)]
+        size = len(matrices[0][0]), len(matrices[1][0])
+        d = [[name(element(i, j)) for j in range(size[1])] for i in range(size[0])]
+        channel = self._channel(phase, ci, c)
+        values = [e for row in _both_ways(matrices, d, name) for e in row]
+        points = [Point((Const(f, "i64"), place, channel), v) for f, v in enumerate(values)]
         return Tile(axes, tuple(name.lets), tuple(points))
 
 
 @dataclass(frozen=True)
 class WinogradInput(TileTransform):
-    """v[f, (n*Th + th)*Tw + tw, c] = (B^T d B)[f] of the tile d of x[n, c] at (th*m, tw*m) - low."""
+    """v[f, (n*Th + th)*Tw + tw, (a, b, c)] = (B^T d B)[f] of the tile d[i, j] = x[n, c, (th*m + i)*s + a - low, ...]."""
 
     name = "winograd_input"
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return self._transformed(transforms(self.m, self.r).input, x)
+        return self._transformed(self._matrices("input"), x)
 
     def tile(self, x: Operand) -> Tile:
-        return self._tile(transforms(self.m, self.r).input, x)
+        return self._tile(self._matrices("input"), x)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        yield Sample(cls(2, 3, (2, 1)), ((2, 3, 6, 4),), differentiable=False)
-        yield Sample(cls(4, 3, (2, 1), (1, 2)), ((2, 3, 7, 4),), differentiable=False)
+        yield Sample(cls((2, 2), (3, 3), (2, 1)), ((2, 3, 6, 4),), differentiable=False)
+        yield Sample(cls((4, 1), (3, 2), (2, 3), (1, 2)), ((2, 3, 7, 4),), differentiable=False)
+        yield Sample(cls((2, 3), (2, 2), (2, 2), (1, -1), stride=(2, 3)), ((2, 3, 7, 16),), differentiable=False)
 
 
 @dataclass(frozen=True)
 class WinogradWeight(Transform):
-    """u[f, c, k] = (G w[k, c] G^T)[f]; turned: of w[c, k] turned around, as the input gradient convolves with."""
+    """u[f, (a, b, c), k] = (G t G^T)[f] of the taps t[i, j] = w[k, c, i*s + a + shift, j*s + b + shift], 0 outside of w.
+
+    turned: u[f, k, (a, b, c)] of the taps in reversed order, as the input gradient convolves with."""
 
     name = "winograd_weight"
     turned: bool = False
+    shift: Pair = (0, 0)
 
     def infer(self, w: Type) -> Type:
         k, c, *window = self._extents(w, 4)
-        if window != [self.r, self.r]:
-            raise ShapeError(f"F({self.m}, {self.r}) transforms kernels of {self.r}x{self.r}, not {w}")
-        return w.with_shape((self.alpha**2, *((k, c) if self.turned else (c, k))))
+        if [-(-e // s) for e, s in zip(concrete(window), self.stride, strict=True)] != list(self.r):
+            raise ShapeError(f"{self.name}: {self.r} taps at stride {self.stride} are not those of {w}")
+        inner = self.phases * c
+        return w.with_shape((self.frequencies, *((k, inner) if self.turned else (inner, k))))
 
     def evaluate(self, w: np.ndarray) -> np.ndarray:
-        g = _array(transforms(self.m, self.r).weight)
-        w = w[:, :, ::-1, ::-1].swapaxes(0, 1) if self.turned else w
-        u = np.einsum("ai,bj,kcij->abck", g, g, w, optimize=True)
-        return u.reshape(self.alpha**2, *u.shape[2:]).astype(w.dtype)
+        first, second = (_array(g) for g in self._matrices("weight"))
+        taps = _split(w, self.stride, (-self.shift[0], -self.shift[1]), self.r)
+        taps = taps[:, :, ::-1, ::-1].swapaxes(0, 1) if self.turned else taps
+        u = np.einsum("ai,bj,kcij->abck", first, second, taps, optimize=True)
+        return u.reshape(self.frequencies, *u.shape[2:]).astype(w.dtype)
 
     def tile(self, w: Operand) -> Tile:
-        outer, inner = (0, 1) if self.turned else (1, 0)
-        axes = (axis("c", w.shape[outer]), axis("k", w.shape[inner]))
-        c, k = (a.var for a in axes)
+        k_axis, c_axis = axis("k", w.shape[0]), axis("c", w.shape[1])
+        phase, over_phases = self._phase()
+        axes = (k_axis, *over_phases, c_axis) if self.turned else (*over_phases, c_axis, k_axis)
+        k, c = k_axis.var, c_axis.var
         name = _Lets()
 
-        def tap(i: int, j: int) -> Expr:
-            if self.turned:
-                return w(c, k, Const(self.r - 1 - i, "i64"), Const(self.r - 1 - j, "i64"))
-            return w(k, c, Const(i, "i64"), Const(j, "i64"))
+        def along(d: int, t: int) -> tuple[Expr, int, int, int]:
+            t = self.r[d] - 1 - t if self.turned else t
+            least = t * self.stride[d] + self.shift[d]
+            return phase[d] + least, least, least + self.stride[d] - 1, w.shape[2 + d]
 
-        taps = [[name(tap(i, j)) for j in range(self.r)] for i in range(self.r)]
-        values = self._both(transforms(self.m, self.r).weight, taps, name)
-        return Tile(axes, tuple(name.lets), tuple(Point((Const(f, "i64"), c, k), v) for f, v in enumerate(values)))
+        def tap(i: int, j: int) -> Expr:
+            checks = along(0, i), along(1, j)
+            return _guarded(w, (k, c, checks[0][0], checks[1][0]), checks)
+
+        taps = [[name(tap(i, j)) for j in range(self.r[1])] for i in range(self.r[0])]
+        values = [e for row in _both_ways(self._matrices("weight"), taps, name) for e in row]
+        channel = self._channel(phase, c, w.shape[1])
+        place = (k, channel) if self.turned else (channel, k)
+        return Tile(axes, tuple(name.lets), tuple(Point((Const(f, "i64"), *place), v) for f, v in enumerate(values)))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        yield Sample(cls(2, 3), ((2, 3, 3, 3),), differentiable=False)
-        yield Sample(cls(2, 3, turned=True), ((2, 3, 3, 3),), differentiable=False)
-        yield Sample(cls(4, 5), ((3, 2, 5, 5),), differentiable=False)
+        yield Sample(cls((2, 2), (3, 3)), ((2, 3, 3, 3),), differentiable=False)
+        yield Sample(cls((2, 2), (3, 2), turned=True), ((2, 3, 3, 2),), differentiable=False)
+        yield Sample(cls((4, 2), (2, 2), stride=(2, 3)), ((3, 2, 3, 5),), differentiable=False)
+        yield Sample(cls((4, 2), (2, 2), True, (-1, 0), stride=(2, 2)), ((3, 2, 3, 3),), differentiable=False)
 
 
 @dataclass(frozen=True)
 class WinogradOutput(Transform):
-    """y[n, k, th*m + i, tw*m + j] = (A^T s[:, (n*Th + th)*Tw + tw, k] A)[i, j], for the points inside `size` (P, Q)."""
+    """y[n, k, (th*m + i)*s + a - low, ...] = (A^T s[:, (n*Th + th)*Tw + tw, (a, b, k)] A)[i, j], inside `size` (P, Q)."""
 
     name = "winograd_output"
     index_names = "nkpq"
-    size: tuple[int, int] = (1, 1)
+    size: Pair = (1, 1)
+    low: Pair = (0, 0)
 
     @property
-    def tiles(self) -> tuple[int, int]:
-        return -(-self.size[0] // self.m), -(-self.size[1] // self.m)
+    def tiles(self) -> Pair:
+        each = zip(self.size, self.low, self.m, self.stride, strict=True)
+        rows, columns = (-(-(e + low) // (m * s)) for e, low, m, s in each)
+        return rows, columns
 
     def infer(self, s: Type) -> Type:
         f, t, k = self._extents(s, 3)
         images, rest = divmod(concrete((t,))[0], self.tiles[0] * self.tiles[1])
-        if f != self.alpha**2 or rest:
-            raise ShapeError(f"{s} is not {self.alpha}x{self.alpha} frequencies of tiles that cover {self.size}")
-        return s.with_shape((images, k, *self.size))
+        channels, odd = divmod(concrete((k,))[0], self.phases)
+        if f != self.frequencies or rest or odd:
+            raise ShapeError(f"{self.name}: {s} is not {self.frequencies} frequencies of tiles that cover {self.size}")
+        return s.with_shape((images, channels, *self.size))
 
     def evaluate(self, s: np.ndarray) -> np.ndarray:
-        at, a = _array(transforms(self.m, self.r).output), self.alpha
-        tiles = s.reshape(a, a, -1, *self.tiles, s.shape[2])
-        y = np.einsum("ia,jb,abntsk->nktisj", at, at, tiles, optimize=True)
-        n, k, th, m, tw, _ = y.shape
-        return y.reshape(n, k, th * m, tw * m)[:, :, : self.size[0], : self.size[1]].astype(s.dtype)
+        first, second = (_array(a) for a in self._matrices("output"))
+        tiles = s.reshape(*self.alpha, -1, *self.tiles, s.shape[2])
+        y = np.einsum("ia,jb,abntsk->nktisj", first, second, tiles, optimize=True)
+        n, k, th, m, tw, q = y.shape
+        return _interleaved(y.reshape(n, k, th * m, tw * q), self.stride, self.low, self.size).astype(s.dtype)
 
     def tile(self, s: Operand) -> Tile:
-        _, t, k = s.shape
-        (rows, columns), a = self.tiles, self.alpha
-        axes = (axis("t", t), axis("k", k))
-        place, ki = (x.var for x in axes)
-        ni, th, tw = _tile_of(place, self.tiles)
+        _, t, channels = s.shape
+        k = channels // self.phases
+        phase, over_phases = self._phase()
+        axes = (axis("t", t), *over_phases, axis("k", k))
+        place, ki = axes[0].var, axes[-1].var
+        ni, *tile = _tile_of(place, self.tiles)
         name = _Lets()
-        f = [[name(s(Const(i * a + j, "i64"), place, ki)) for j in range(a)] for i in range(a)]
-        y = _both_ways(transforms(self.m, self.r).output, f, name)
+        y = _both_ways(self._matrices("output"), self._spectrum(name, s, place, self._channel(phase, ki, k)), name)
+
+        def along(d: int, i: int) -> tuple[Expr, int, int, int]:
+            least = i * self.stride[d] - self.low[d]
+            step = self.m[d] * self.stride[d]
+            most = (self.tiles[d] - 1) * step + self.stride[d] - 1 + least
+            return tile[d] * step + phase[d] + least, least, most, self.size[d]
+
         points = []
-        for i in range(self.m):
-            for j in range(self.m):
-                p, q = th * self.m + i, tw * self.m + j
-                conditions = [
-                    x < e
-                    for x, e, last in (
-                        (p, self.size[0], rows * self.m - self.m + i),
-                        (q, self.size[1], columns * self.m - self.m + j),
-                    )
-                    if last >= e  # the last tile is cut
-                ]
-                valid = None
-                for condition in conditions:
-                    valid = condition if valid is None else valid & condition
-                points.append(Point((ni, ki, p, q), y[i][j], valid))
+        for i in range(self.m[0]):
+            for j in range(self.m[1]):
+                checks = along(0, i), along(1, j)
+                points.append(Point((ni, ki, checks[0][0], checks[1][0]), y[i][j], _inside(checks)))
         return Tile(axes, tuple(name.lets), tuple(points))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        yield Sample(cls(2, 3, (4, 3)), ((16, 8, 3),), differentiable=False)
-        yield Sample(cls(4, 3, (8, 5)), ((36, 4, 6),), differentiable=False)
+        yield Sample(cls((2, 2), (3, 3), (4, 3)), ((16, 8, 3),), differentiable=False)
+        yield Sample(cls((4, 2), (3, 1), (8, 5)), ((12, 6, 6),), differentiable=False)
+        yield Sample(cls((2, 2), (2, 2), (7, 5), (1, 0), stride=(2, 3)), ((9, 4, 12),), differentiable=False)
 
 
 @dataclass(frozen=True)
@@ -275,46 +351,94 @@ class WinogradCotangent(TileTransform):
     name = "winograd_cotangent"
 
     def evaluate(self, dy: np.ndarray) -> np.ndarray:
-        return self._transformed(transforms(self.r, self.m).weight, dy)
+        return self._transformed(self._matrices("weight", turned=True), dy)
 
     def tile(self, dy: Operand) -> Tile:
-        return self._tile(transforms(self.r, self.m).weight, dy)
+        return self._tile(self._matrices("weight", turned=True), dy)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        yield Sample(cls(4, 3, (2, 1)), ((2, 3, 8, 4),), differentiable=False)
-        yield Sample(cls(2, 5, (2, 3)), ((3, 2, 3, 6),), differentiable=False)
+        yield Sample(cls((4, 4), (3, 3), (2, 1)), ((2, 3, 8, 4),), differentiable=False)
+        yield Sample(cls((2, 1), (5, 3), (2, 3)), ((3, 2, 3, 3),), differentiable=False)
 
 
 @dataclass(frozen=True)
 class WinogradKernel(Transform):
-    """dw[k, c] = A^T s[:, c, k] A, A of F(r, m)."""
+    """dw[k, c, i*s + a, j*s + b] = (A^T s[:, (a, b, c), k] A)[i, j], A of F(r, m), inside `window` (R, S)."""
 
     name = "winograd_kernel"
     index_names = "kcrs"
+    window: Pair = (1, 1)
 
     def infer(self, s: Type) -> Type:
         f, c, k = self._extents(s, 3)
-        if f != self.alpha**2:
-            raise ShapeError(f"{s} is not {self.alpha}x{self.alpha} frequencies")
-        return s.with_shape((k, c, self.r, self.r))
+        channels, odd = divmod(concrete((c,))[0], self.phases)
+        if f != self.frequencies or odd:
+            raise ShapeError(f"{self.name}: {s} is not {self.frequencies} frequencies of {self.phases} phases")
+        return s.with_shape((k, channels, *self.window))
 
     def evaluate(self, s: np.ndarray) -> np.ndarray:
-        at, a = _array(transforms(self.r, self.m).output), self.alpha
-        tiles = s.reshape(a, a, *s.shape[1:])
-        return np.einsum("ia,jb,abck->kcij", at, at, tiles, optimize=True).astype(s.dtype)
+        first, second = (_array(a) for a in self._matrices("output", turned=True))
+        tiles = s.reshape(*self.alpha, *s.shape[1:])
+        taps = np.einsum("ia,jb,abck->kcij", first, second, tiles, optimize=True)
+        return _interleaved(taps, self.stride, (0, 0), self.window).astype(s.dtype)
 
     def tile(self, s: Operand) -> Tile:
-        axes = (axis("c", s.shape[1]), axis("k", s.shape[2]))
-        c, k = (a.var for a in axes)
-        name, a = _Lets(), self.alpha
-        f = [[name(s(Const(i * a + j, "i64"), c, k)) for j in range(a)] for i in range(a)]
-        w = _both_ways(transforms(self.r, self.m).output, f, name)
-        places = [(i, j) for i in range(self.r) for j in range(self.r)]
-        points = [Point((k, c, Const(i, "i64"), Const(j, "i64")), w[i][j]) for i, j in places]
+        channels = s.shape[1] // self.phases
+        phase, over_phases = self._phase()
+        axes = (*over_phases, axis("c", channels), axis("k", s.shape[2]))
+        c, k = axes[-2].var, axes[-1].var
+        name = _Lets()
+        spectrum = self._spectrum(name, s, self._channel(phase, c, channels), k)
+        taps = _both_ways(self._matrices("output", turned=True), spectrum, name)
+
+        def along(d: int, i: int) -> tuple[Expr, int, int, int]:
+            least = i * self.stride[d]
+            return phase[d] + least, least, least + self.stride[d] - 1, self.window[d]
+
+        points = []
+        for i in range(self.r[0]):
+            for j in range(self.r[1]):
+                checks = along(0, i), along(1, j)
+                points.append(Point((k, c, checks[0][0], checks[1][0]), taps[i][j], _inside(checks)))
         return Tile(axes, tuple(name.lets), tuple(points))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
-        yield Sample(cls(4, 3), ((36, 3, 4),), differentiable=False)
-        yield Sample(cls(2, 5), ((36, 2, 3),), differentiable=False)
+        yield Sample(cls((4, 4), (3, 3), (3, 3)), ((36, 3, 4),), differentiable=False)
+        yield Sample(cls((2, 1), (5, 3), (5, 3)), ((18, 2, 3),), differentiable=False)
+        yield Sample(cls((4, 2), (2, 2), (3, 5), stride=(2, 3)), ((15, 12, 3),), differentiable=False)
+
+
+@dataclass(frozen=True)
+class Phases(Op):
+    """x (N,C,H,W) -> (N, s*s*C, *size): y[n, (a, b, c), i, j] = x[n, c, i*s + a - low, j*s + b - low], 0 outside of x."""
+
+    name = "phases"
+    kind = "move"
+    stride: Pair
+    low: Pair
+    size: Pair
+
+    def infer(self, x: Type) -> Type:
+        if x.rank != 4:
+            raise ShapeError(f"phases takes images (N,C,H,W), not {x}")
+        return x.with_shape((x.shape[0], self.stride[0] * self.stride[1] * x.shape[1], *self.size))
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return _split(x, self.stride, self.low, self.size)
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
+        n, channel, *at = index
+        c = x.shape[1]
+        phases = channel // (c * self.stride[1]), channel // c % self.stride[1]
+        checks = []
+        for d in range(2):
+            least = -self.low[d]
+            most = self.size[d] * self.stride[d] - 1 + least
+            checks.append((at[d] * self.stride[d] + phases[d] + least, least, most, x.shape[2 + d]))
+        return _guarded(x, (n, channel % c, checks[0][0], checks[1][0]), checks)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls((2, 3), (1, -1), (3, 2)), ((2, 3, 5, 6),), differentiable=False)
