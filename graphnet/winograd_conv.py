@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from .convolution import Algorithm, Batch, Problem
 from .node import Node, apply
+from .ops.broadcast import Reshape
 from .ops.matmul import MatMul
 from .ops.move import Transpose
 from .ops.transform import (
@@ -26,10 +27,11 @@ from .ops.transform import (
     WinogradOutput,
     WinogradWeight,
 )
-
+from .types import concrete
 
 BYTE = 16.0  # operations that a byte between kernels costs: FMA rate over memory bandwidth, roughly, of CPUs today
 FEWEST = 12  # channels on either side, below which vectors are not full and the transforms are most of the work
+RESIDENT = 128 * 128  # numbers of one frequency's kernels that are read again from a core's own cache
 SCATTERED = 8  # channels of a pixel, below which the phases are brought together before they are transformed
 
 
@@ -41,7 +43,7 @@ def _up(a: int, b: int) -> int:
 class _Alignment:
     """How the phases of an input gradient lie, in one direction. The pixel h = i s + a - low is, over the taps t,
 
-        dx[h] = sum_t dy[i + t - before] w[(r - 1 - t) s + a + shift]
+    dx[h] = sum_t dy[i + t - before] w[(r - 1 - t) s + a + shift]
     """
 
     low: int
@@ -92,8 +94,10 @@ class _Form:
 
     def refuse(self, p: Problem) -> str | None:
         taps = _up(p.window[0], p.stride[0]), _up(p.window[1], p.stride[1])
-        if p.dilation != (1, 1) or taps != self.r:
-            return f"only for kernels of {self.r[0]}x{self.r[1]} taps a phase, without dilation"
+        if taps != self.r:
+            return f"only for {self.r[0]}x{self.r[1]} taps, not the {taps[0]}x{taps[1]} of this kernel"
+        if p.dilation != (1, 1):
+            return "not for dilated kernels"
         phases = p.stride[0] * p.stride[1]
         x, y = (p.k, p.c) if p.gradient == "input" else (p.c, p.k)
         if min(x * phases, y) < FEWEST:
@@ -115,8 +119,8 @@ class _Form:
         x = self._transformed(inputs[0], p, batch)
         if p.gradient == "weight":
             return self._weight_gradient(x, inputs[1], p)
-        weights = apply(WinogradWeight(self.m, self.r, stride=p.stride), inputs[1])
-        return apply(WinogradOutput(self.m, self.r, p.out), apply(MatMul(), x, weights))
+        op = WinogradWeight(self.m, self.r, stride=p.stride, panel=_panel(x, p.k, p.k, p.lanes))
+        return apply(WinogradOutput(self.m, self.r, p.out), _product(x, apply(op, inputs[1])))
 
     def _transformed(self, x: Node, p: Problem, batch: Batch) -> Node:
         """(N,C,H,W) -> (A,T,C)."""
@@ -132,8 +136,9 @@ class _Form:
         """(K,C,R,S), (N,K,P,Q) -> (N,C,H,W), through (A,T,K) @ (A,K,C)."""
         a, b = self.aligned(p)
         cotangent = apply(WinogradInput(self.m, self.r, self.tiles(p), (a.before, b.before)), dy)
-        weights = apply(WinogradWeight(self.m, self.r, True, (a.shift, b.shift), stride=p.stride), w)
-        product = apply(MatMul(), cotangent, weights)
+        panel = _panel(cotangent, p.stride[0] * p.stride[1] * p.k, p.k, p.lanes)
+        op = WinogradWeight(self.m, self.r, True, (a.shift, b.shift), stride=p.stride, panel=panel)
+        product = _product(cotangent, apply(op, w))
         return apply(WinogradOutput(self.m, self.r, p.out, (a.low, b.low), stride=p.stride), product)
 
     def _weight_gradient(self, x: Node, dy: Node, p: Problem) -> Node:
@@ -143,12 +148,31 @@ class _Form:
         return apply(WinogradKernel(self.m, self.r, p.window, stride=p.stride), product)
 
 
+def _panel(x: Node, columns: int, divisible: int, lanes: int) -> int:
+    """Columns of a panel of the kernels with which x (A,T,C) is multiplied: a register tile's; 0 for no panels."""
+    panel = 4 * lanes
+    return 0 if concrete(x.shape)[2] * columns <= RESIDENT or divisible % panel else panel
+
+
+def _product(x: Node, weights: Node) -> Node:
+    """(A,T,C) @ (A,C,K) -> (A,T,K), or (A,T,C) @ (A,K',C,panel) -> (A,K',T,panel)."""
+    if weights.rank == 4:
+        a, t, c = concrete(x.shape)
+        x = apply(Reshape((a, 1, t, c)), x)
+    return apply(MatMul(), x, weights)
+
+
 def _algorithm(m: Pair, r: Pair, error: float) -> Algorithm:
     form = _Form(m, r)
     return Algorithm(form.name, error, form.refuse, form.cost, form.build)
 
 
-# Outputs and taps of a tile in one direction: the error, relative to the largest result, grows with their number.
-SQUARE = {3: (2, 4, 5, 6), 2: (3, 4, 5, 6), 4: (2, 3, 4, 5), 5: (2, 3, 4)}
+# By taps, outputs of a tile in one direction. Eight inputs a tile are the most: see `winograd.POINTS`.
+SQUARE = {2: (3, 4, 5, 6), 3: (2, 4, 5, 6), 4: (3, 4, 5), 5: (2, 3, 4)}
+LINE = {3: (4, 6), 5: (4,), 7: (2,)}
 
-WINOGRAD = tuple(_algorithm((m, m), (r, r), 3e-5) for r, sizes in SQUARE.items() for m in sizes)
+WINOGRAD = (
+    *(_algorithm((m, m), (r, r), 3e-5) for r, sizes in SQUARE.items() for m in sizes),
+    *(_algorithm((1, m), (1, r), 3e-5) for r, sizes in LINE.items() for m in sizes),
+    *(_algorithm((m, 1), (r, 1), 3e-5) for r, sizes in LINE.items() for m in sizes),
+)

@@ -6,7 +6,9 @@
 
 Between these three stands one matrix product: (A,T,C) @ (A,C,K) -> (A,T,K). Channels are innermost everywhere, so
 vectors are full whatever the batch and the image, and the tiles of an image are rows of the product. Tiles need not
-be square: m, r and alpha are pairs.
+be square: m, r and alpha are pairs. Of many channels the transformed kernels come in panels of some columns,
+(A,K/panel,C,panel), and so does the product: a product walks a panel in one stream, where rows of all K would fall
+into few sets of the caches.
 
 The weight gradient slides the cotangent over the input, r outputs of m taps: F(r, m), with the same points and thus
 the same transform of x, which a training step computes once for both.
@@ -25,13 +27,13 @@ Only the pass that chooses convolution algorithms makes these ops, after differe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from codegen.compute import Axis, axis
-from codegen.expr import Const, Expr, Var, lift, select
+from codegen.expr import Const, Expr, Var, const, lift, select
 
 from ..errors import ShapeError
 from ..op import Op, Operand, Point, Sample, Tile
@@ -140,27 +142,66 @@ class Transform(Op):
         """The place of channel c of a phase."""
         return (phase[0] * self.stride[1] + phase[1]) * channels + c
 
+    @staticmethod
+    def _columns(name: str, extent: int, panel: int) -> tuple[tuple[Axis, ...], Expr]:
+        """The axes over the columns of a product, in panels if there are any, and the number of the column."""
+        if not panel:
+            whole = axis(name, extent)
+            return (whole,), whole.var
+        outer, inner = axis("panel", extent // panel), axis(name, panel)
+        return (outer, inner), outer.var * panel + inner.var
+
     def _spectrum(self, name: _Lets, s: Operand, *place: Expr) -> list[list[Expr]]:
         """The tile s[:, *place]."""
         rows, columns = self.alpha
         return [[name(s(Const(i * columns + j, "i64"), *place)) for j in range(columns)] for i in range(rows)]
 
 
-def _inside(checks: Sequence[tuple[Expr, int, int, int]]) -> Expr | None:
-    """Whether every i of `checks` (i, least, most, extent), known to lie in least..most, is an index into extent
-    elements; None if that is certain."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An index into one axis of `extent` elements, known to lie in least..most."""
+
+    index: Expr
+    least: int
+    most: int
+    extent: int
+
+    @property
+    def never(self) -> bool:
+        """Whether it is outside of the axis, always."""
+        return self.least >= self.extent or self.most < 0
+
+
+def _inside(*places: _Place) -> Expr | None:
+    """Whether all lie inside of their axes; None if that is certain."""
     inside: Expr | None = None
-    for i, least, most, extent in checks:
-        for needed, condition in ((least < 0, lift(0, "i64") <= i), (most >= extent, i < extent)):
+    for p in places:
+        zero = lift(0, "i64")
+        for needed, condition in ((p.least < 0, zero <= p.index), (p.most >= p.extent, p.index < p.extent)):
             if needed:
                 inside = condition if inside is None else inside & condition
     return inside
 
 
-def _guarded(x: Operand, index: tuple[Expr, ...], checks: Sequence[tuple[Expr, int, int, int]]) -> Expr:
-    """x[index], or 0 where `checks` say that this is outside."""
-    inside = _inside(checks)
-    return x(*index) if inside is None else select(inside, x(*index), 0.0)
+def _guarded(x: Operand, first: tuple[Expr, ...], *places: _Place) -> Expr:
+    """x[first, places], or 0 where that is outside."""
+    if any(p.never for p in places):
+        return const(0.0, x.dtype)
+    inside, value = _inside(*places), x(*first, *(p.index for p in places))
+    return value if inside is None else select(inside, value, 0.0)
+
+
+def _points(
+    values: list[list[Expr]], first: tuple[Expr, ...], along: Callable[[int, int], _Place]
+) -> tuple[Point, ...]:
+    """The values of a tile at [first, row, column], where those are not always outside of the result."""
+    points = []
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            places = along(0, i), along(1, j)
+            if not any(p.never for p in places):
+                points.append(Point((*first, *(p.index for p in places)), value, _inside(*places)))
+    return tuple(points)
 
 
 @dataclass(frozen=True)
@@ -192,19 +233,14 @@ class TileTransform(Transform):
         ni, *tile = _tile_of(place, self.tiles)
         name = _Lets()
 
-        def along(d: int, offset: int) -> tuple[Expr, int, int, int]:
-            """An index of the image, and where it lies."""
+        def along(d: int, offset: int) -> _Place:
             least = offset * self.stride[d] - self.low[d]
             step = self.m[d] * self.stride[d]
             most = (self.tiles[d] - 1) * step + self.stride[d] - 1 + least
-            return tile[d] * step + phase[d] + least, least, most, extents[d]
+            return _Place(tile[d] * step + phase[d] + least, least, most, extents[d])
 
-        def element(i: int, j: int) -> Expr:
-            checks = along(0, i), along(1, j)
-            return _guarded(x, (ni, ci, checks[0][0], checks[1][0]), checks)
-
-        size = len(matrices[0][0]), len(matrices[1][0])
-        d = [[name(element(i, j)) for j in range(size[1])] for i in range(size[0])]
+        rows, columns = len(matrices[0][0]), len(matrices[1][0])
+        d = [[name(_guarded(x, (ni, ci), along(0, i), along(1, j))) for j in range(columns)] for i in range(rows)]
         channel = self._channel(phase, ci, c)
         values = [e for row in _both_ways(matrices, d, name) for e in row]
         points = [Point((Const(f, "i64"), place, channel), v) for f, v in enumerate(values)]
@@ -213,7 +249,7 @@ class TileTransform(Transform):
 
 @dataclass(frozen=True)
 class WinogradInput(TileTransform):
-    """v[f, (n*Th + th)*Tw + tw, (a, b, c)] = (B^T d B)[f] of the tile d[i, j] = x[n, c, (th*m + i)*s + a - low, ...]."""
+    """v[f, (n*Th + th)*Tw + tw, (a, b, c)] = (B^T d B)[f], d[i, j] = x[n, c, (th*m + i)*s + a - low, ...] or 0."""
 
     name = "winograd_input"
 
@@ -232,48 +268,57 @@ class WinogradInput(TileTransform):
 
 @dataclass(frozen=True)
 class WinogradWeight(Transform):
-    """u[f, (a, b, c), k] = (G t G^T)[f] of the taps t[i, j] = w[k, c, i*s + a + shift, j*s + b + shift], 0 outside of w.
+    """u[f, (a, b, c), k] = (G t G^T)[f] of the taps t[i, j] = w[k, c, i*s + a + shift, j*s + b + shift], or 0.
 
-    turned: u[f, k, (a, b, c)] of the taps in reversed order, as the input gradient convolves with."""
+    turned: u[f, k, (a, b, c)] of the taps in reversed order, as the input gradient convolves with.
+    panel: the last axis as two, of which the first comes before the rows; 0 leaves it as it is."""
 
     name = "winograd_weight"
     turned: bool = False
     shift: Pair = (0, 0)
+    panel: int = field(default=0, kw_only=True)
 
     def infer(self, w: Type) -> Type:
         k, c, *window = self._extents(w, 4)
         if [-(-e // s) for e, s in zip(concrete(window), self.stride, strict=True)] != list(self.r):
             raise ShapeError(f"{self.name}: {self.r} taps at stride {self.stride} are not those of {w}")
-        inner = self.phases * c
-        return w.with_shape((self.frequencies, *((k, inner) if self.turned else (inner, k))))
+        inner = self.phases * concrete((c,))[0]
+        rows, columns = (concrete((k,))[0], inner) if self.turned else (inner, concrete((k,))[0])
+        if not self.panel:
+            return w.with_shape((self.frequencies, rows, columns))
+        if concrete((c if self.turned else k,))[0] % self.panel:
+            raise ShapeError(f"{self.name}: panels of {self.panel} do not divide the columns of {w}")
+        return w.with_shape((self.frequencies, columns // self.panel, rows, self.panel))
 
     def evaluate(self, w: np.ndarray) -> np.ndarray:
         first, second = (_array(g) for g in self._matrices("weight"))
         taps = _split(w, self.stride, (-self.shift[0], -self.shift[1]), self.r)
         taps = taps[:, :, ::-1, ::-1].swapaxes(0, 1) if self.turned else taps
         u = np.einsum("ai,bj,kcij->abck", first, second, taps, optimize=True)
-        return u.reshape(self.frequencies, *u.shape[2:]).astype(w.dtype)
+        u = u.reshape(self.frequencies, *u.shape[2:]).astype(w.dtype)
+        return u.reshape(*u.shape[:2], -1, self.panel).swapaxes(1, 2) if self.panel else u
 
     def tile(self, w: Operand) -> Tile:
-        k_axis, c_axis = axis("k", w.shape[0]), axis("c", w.shape[1])
+        k_axes, k = self._columns("k", w.shape[0], 0 if self.turned else self.panel)
+        c_axes, c = self._columns("c", w.shape[1], self.panel if self.turned else 0)
         phase, over_phases = self._phase()
-        axes = (k_axis, *over_phases, c_axis) if self.turned else (*over_phases, c_axis, k_axis)
-        k, c = k_axis.var, c_axis.var
+        axes = (*k_axes, *over_phases, *c_axes) if self.turned else (*over_phases, *c_axes, *k_axes)
         name = _Lets()
 
-        def along(d: int, t: int) -> tuple[Expr, int, int, int]:
+        def along(d: int, t: int) -> _Place:
             t = self.r[d] - 1 - t if self.turned else t
             least = t * self.stride[d] + self.shift[d]
-            return phase[d] + least, least, least + self.stride[d] - 1, w.shape[2 + d]
+            return _Place(phase[d] + least, least, least + self.stride[d] - 1, w.shape[2 + d])
 
-        def tap(i: int, j: int) -> Expr:
-            checks = along(0, i), along(1, j)
-            return _guarded(w, (k, c, checks[0][0], checks[1][0]), checks)
-
-        taps = [[name(tap(i, j)) for j in range(self.r[1])] for i in range(self.r[0])]
+        rows, columns = self.r
+        taps = [[name(_guarded(w, (k, c), along(0, i), along(1, j))) for j in range(columns)] for i in range(rows)]
         values = [e for row in _both_ways(self._matrices("weight"), taps, name) for e in row]
         channel = self._channel(phase, c, w.shape[1])
-        place = (k, channel) if self.turned else (channel, k)
+        place: tuple[Expr, ...] = (k, channel) if self.turned else (channel, k)
+        if self.panel:
+            panel, inside = axes[-2].var, axes[-1].var
+            panel = self._channel(phase, panel, w.shape[1] // self.panel) if self.turned else panel
+            place = (panel, place[0], inside)
         return Tile(axes, tuple(name.lets), tuple(Point((Const(f, "i64"), *place), v) for f, v in enumerate(values)))
 
     @classmethod
@@ -282,11 +327,15 @@ class WinogradWeight(Transform):
         yield Sample(cls((2, 2), (3, 2), turned=True), ((2, 3, 3, 2),), differentiable=False)
         yield Sample(cls((4, 2), (2, 2), stride=(2, 3)), ((3, 2, 3, 5),), differentiable=False)
         yield Sample(cls((4, 2), (2, 2), True, (-1, 0), stride=(2, 2)), ((3, 2, 3, 3),), differentiable=False)
+        yield Sample(cls((2, 2), (2, 2), True, stride=(2, 2), panel=2), ((3, 4, 3, 3),), differentiable=False)
+        yield Sample(cls((2, 2), (3, 3), panel=2), ((4, 3, 3, 3),), differentiable=False)
 
 
 @dataclass(frozen=True)
 class WinogradOutput(Transform):
-    """y[n, k, (th*m + i)*s + a - low, ...] = (A^T s[:, (n*Th + th)*Tw + tw, (a, b, k)] A)[i, j], inside `size` (P, Q)."""
+    """y[n, k, (th*m + i)*s + a - low, ...] = (A^T s[:, (n*Th + th)*Tw + tw, (a, b, k)] A)[i, j], inside `size` (P, Q).
+
+    The product s is (A,T,K), or (A,K/panel,T,panel)."""
 
     name = "winograd_output"
     index_names = "nkpq"
@@ -300,48 +349,49 @@ class WinogradOutput(Transform):
         return rows, columns
 
     def infer(self, s: Type) -> Type:
-        f, t, k = self._extents(s, 3)
-        images, rest = divmod(concrete((t,))[0], self.tiles[0] * self.tiles[1])
-        channels, odd = divmod(concrete((k,))[0], self.phases)
+        f, *panels, t, k = concrete(self._extents(s, 4 if s.rank == 4 else 3))
+        images, rest = divmod(t, self.tiles[0] * self.tiles[1])
+        channels, odd = divmod(k * (panels[0] if panels else 1), self.phases)
         if f != self.frequencies or rest or odd:
             raise ShapeError(f"{self.name}: {s} is not {self.frequencies} frequencies of tiles that cover {self.size}")
         return s.with_shape((images, channels, *self.size))
 
     def evaluate(self, s: np.ndarray) -> np.ndarray:
         first, second = (_array(a) for a in self._matrices("output"))
+        s = s.swapaxes(1, 2).reshape(s.shape[0], s.shape[2], -1) if s.ndim == 4 else s
         tiles = s.reshape(*self.alpha, -1, *self.tiles, s.shape[2])
         y = np.einsum("ia,jb,abntsk->nktisj", first, second, tiles, optimize=True)
         n, k, th, m, tw, q = y.shape
         return _interleaved(y.reshape(n, k, th * m, tw * q), self.stride, self.low, self.size).astype(s.dtype)
 
     def tile(self, s: Operand) -> Tile:
-        _, t, channels = s.shape
-        k = channels // self.phases
+        _, *panels, t, width = s.shape
+        k = width * (panels[0] if panels else 1) // self.phases
         phase, over_phases = self._phase()
-        axes = (axis("t", t), *over_phases, axis("k", k))
-        place, ki = axes[0].var, axes[-1].var
-        ni, *tile = _tile_of(place, self.tiles)
+        columns, ki = self._columns("k", k, width if panels else 0)
+        axes = (axis("t", t), *over_phases, *columns)
+        place: tuple[Expr, ...] = (axes[0].var, self._channel(phase, ki, k))
+        if panels:
+            place = (self._channel(phase, columns[0].var, k // width), axes[0].var, columns[1].var)
+        ni, *tile = _tile_of(axes[0].var, self.tiles)
         name = _Lets()
-        y = _both_ways(self._matrices("output"), self._spectrum(name, s, place, self._channel(phase, ki, k)), name)
+        y = _both_ways(self._matrices("output"), self._spectrum(name, s, *place), name)
 
-        def along(d: int, i: int) -> tuple[Expr, int, int, int]:
+        def along(d: int, i: int) -> _Place:
             least = i * self.stride[d] - self.low[d]
             step = self.m[d] * self.stride[d]
             most = (self.tiles[d] - 1) * step + self.stride[d] - 1 + least
-            return tile[d] * step + phase[d] + least, least, most, self.size[d]
+            return _Place(tile[d] * step + phase[d] + least, least, most, self.size[d])
 
-        points = []
-        for i in range(self.m[0]):
-            for j in range(self.m[1]):
-                checks = along(0, i), along(1, j)
-                points.append(Point((ni, ki, checks[0][0], checks[1][0]), y[i][j], _inside(checks)))
-        return Tile(axes, tuple(name.lets), tuple(points))
+        return Tile(axes, tuple(name.lets), _points(y, (ni, ki), along))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
         yield Sample(cls((2, 2), (3, 3), (4, 3)), ((16, 8, 3),), differentiable=False)
+        yield Sample(cls((4, 4), (3, 3), (5, 2)), ((36, 2, 3),), differentiable=False)
         yield Sample(cls((4, 2), (3, 1), (8, 5)), ((12, 6, 6),), differentiable=False)
         yield Sample(cls((2, 2), (2, 2), (7, 5), (1, 0), stride=(2, 3)), ((9, 4, 12),), differentiable=False)
+        yield Sample(cls((2, 2), (2, 2), (7, 5), (1, 0), stride=(2, 3)), ((9, 12, 4, 2),), differentiable=False)
 
 
 @dataclass(frozen=True)
@@ -392,16 +442,11 @@ class WinogradKernel(Transform):
         spectrum = self._spectrum(name, s, self._channel(phase, c, channels), k)
         taps = _both_ways(self._matrices("output", turned=True), spectrum, name)
 
-        def along(d: int, i: int) -> tuple[Expr, int, int, int]:
+        def along(d: int, i: int) -> _Place:
             least = i * self.stride[d]
-            return phase[d] + least, least, least + self.stride[d] - 1, self.window[d]
+            return _Place(phase[d] + least, least, least + self.stride[d] - 1, self.window[d])
 
-        points = []
-        for i in range(self.r[0]):
-            for j in range(self.r[1]):
-                checks = along(0, i), along(1, j)
-                points.append(Point((k, c, checks[0][0], checks[1][0]), taps[i][j], _inside(checks)))
-        return Tile(axes, tuple(name.lets), tuple(points))
+        return Tile(axes, tuple(name.lets), _points(taps, (k, c), along))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -412,7 +457,7 @@ class WinogradKernel(Transform):
 
 @dataclass(frozen=True)
 class Phases(Op):
-    """x (N,C,H,W) -> (N, s*s*C, *size): y[n, (a, b, c), i, j] = x[n, c, i*s + a - low, j*s + b - low], 0 outside of x."""
+    """x (N,C,H,W) -> (N, s*s*C, *size): y[n, (a, b, c), i, j] = x[n, c, i*s + a - low, j*s + b - low] or 0."""
 
     name = "phases"
     kind = "move"
@@ -432,12 +477,12 @@ class Phases(Op):
         n, channel, *at = index
         c = x.shape[1]
         phases = channel // (c * self.stride[1]), channel // c % self.stride[1]
-        checks = []
-        for d in range(2):
-            least = -self.low[d]
-            most = self.size[d] * self.stride[d] - 1 + least
-            checks.append((at[d] * self.stride[d] + phases[d] + least, least, most, x.shape[2 + d]))
-        return _guarded(x, (n, channel % c, checks[0][0], checks[1][0]), checks)
+
+        def along(d: int) -> _Place:
+            index = at[d] * self.stride[d] + phases[d] - self.low[d]
+            return _Place(index, -self.low[d], self.size[d] * self.stride[d] - 1 - self.low[d], x.shape[2 + d])
+
+        return _guarded(x, (n, channel % c), along(0), along(1))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
