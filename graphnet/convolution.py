@@ -17,6 +17,8 @@ from .types import concrete
 
 Batch = dict[Node, int]  # which axis of a node runs over the batch; what an algorithm builds is added to it
 
+RESIDENT = 5 << 19  # bytes of a transformed kernel that every block of tiles reads: more is too much for a shared cache
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .convolution import Algorithm, Batch, Problem
+from .convolution import RESIDENT, Algorithm, Batch, Problem
 from .node import Node, apply
 from .ops.broadcast import Reshape
 from .ops.matmul import MatMul
@@ -31,7 +31,6 @@ from .types import concrete
 
 BYTE = 16.0  # operations that a byte between kernels costs: FMA rate over memory bandwidth, roughly, of CPUs today
 FEWEST = 12  # channels on either side, below which vectors are not full and the transforms are most of the work
-RESIDENT = 128 * 128  # numbers of one frequency's kernels that are read again from a core's own cache
 SCATTERED = 8  # channels of a pixel, below which the phases are brought together before they are transformed
 
 
@@ -150,8 +149,9 @@ class _Form:
 
 def _panel(x: Node, columns: int, divisible: int, lanes: int) -> int:
     """Columns of a panel of the kernels with which x (A,T,C) is multiplied: a register tile's; 0 for no panels."""
+    frequencies, _, c = concrete(x.shape)
     panel = 4 * lanes
-    return 0 if concrete(x.shape)[2] * columns <= RESIDENT or divisible % panel else panel
+    return 0 if 4 * frequencies * c * columns <= RESIDENT or divisible % panel else panel
 
 
 def _product(x: Node, weights: Node) -> Node:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..convolution import RESIDENT
 from ..module import Decision, Group, Module
 from ..node import Node
 from ..ops.matmul import MatMul
@@ -24,7 +25,6 @@ from .memory import group_reads
 
 TILES = 1  # the axis of tiles, in (frequencies, tiles, channels)
 SCRATCH = 600 << 10  # bytes of v[t] and s[t]: they share a core's L2 with the transformed kernel on its way through
-KERNEL = 5 << 19  # bytes of the transformed kernel, which every block reads: more is too much for a shared cache
 ROWS = 14  # tiles in a register tile of the product
 BLOCKS = 16  # at least so many, that they can be divided among threads
 
@@ -86,7 +86,7 @@ def _stages(m: Module, k: int, users: dict[Node, list[int]], made: dict[Node, in
     if any(first < other < k and other != second for other in users[v]):
         return None
     frequencies, _, channels = concrete(v.shape)
-    if 4 * frequencies * channels * concrete(product.shape)[2] > KERNEL:
+    if 4 * frequencies * channels * concrete(product.shape)[2] > RESIDENT:
         return None
     return first, second
 
