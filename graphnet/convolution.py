@@ -24,7 +24,9 @@ RESIDENT = 5 << 19  # bytes of a transformed kernel that every block of tiles re
 class Problem:
     """A convolution: x (n, c, h, w) padded by `padding`, w (k, c, *window), y (n, k, *out). Of an input gradient, x is
     the cotangent. `gradient` is "", "input" or "weight"; `lanes` of a vector register; `batched`: whether the batch
-    is an axis that the layout pass may put innermost."""
+    is an axis that the layout pass may put innermost; `constant`: whether the kernel is the same at every call, so that
+    what is made of it costs nothing; `transformed`: the algorithm of the convolution whose weight gradient this
+    is, which may have transformed x already."""
 
     gradient: str
     n: int
@@ -38,11 +40,14 @@ class Problem:
     dilation: Pair
     lanes: int
     batched: bool
+    constant: bool
+    transformed: str = ""
 
     @property
     def direct(self) -> float:
         """Operations of direct sums."""
-        return 2.0 * self.n * self.k * self.c * self.window[0] * self.window[1] * self.out[0] * self.out[1]
+        outputs = self.size if self.gradient == "input" else self.out
+        return 2.0 * self.n * self.k * self.c * self.window[0] * self.window[1] * outputs[0] * outputs[1]
 
     @property
     def cropped(self) -> bool:
@@ -71,8 +76,8 @@ class Algorithm:
         return self.name.split()[0]
 
 
-def problem(n: Node, lanes: int, batched: bool) -> Problem:
-    """What a convolution or gradient does, as a convolution."""
+def problem(n: Node, lanes: int, batched: bool, constant: bool) -> Problem:
+    """What a convolution or gradient does, as a convolution. `constant`: of its operand that is a kernel."""
     op = n.op
     assert isinstance(op, Convolution)
     if isinstance(op, Conv2dInputGrad):
@@ -81,13 +86,15 @@ def problem(n: Node, lanes: int, batched: bool) -> Problem:
         reach = (op.dilation[0] * (r - 1), op.dilation[1] * (s - 1))
         (top, left), (bottom, right) = zip(*op.padding, strict=True)
         turned = ((reach[0] - top, reach[0] - bottom), (reach[1] - left, reach[1] - right))
-        return Problem("input", size, k, c, (p, q), (r, s), (h, w), turned, op.stride, op.dilation, lanes, batched)
+        rest = op.stride, op.dilation, lanes, batched, constant
+        return Problem("input", size, k, c, (p, q), (r, s), (h, w), turned, *rest)
     is_weight = isinstance(op, Conv2dWeightGrad)
     (k, c, r, s) = concrete(n.shape) if is_weight else concrete(n.inputs[1].shape)
     size, _, p, q = concrete(n.inputs[1].shape) if is_weight else concrete(n.shape)
     _, _, h, w = concrete(n.inputs[0].shape)
     gradient = "weight" if is_weight else ""
-    return Problem(gradient, size, c, k, (h, w), (r, s), (p, q), op.padding, op.stride, op.dilation, lanes, batched)
+    rest = op.stride, op.dilation, lanes, batched, constant and not is_weight
+    return Problem(gradient, size, c, k, (h, w), (r, s), (p, q), op.padding, *rest)
 
 
 def turned_around(w: Node) -> Node:

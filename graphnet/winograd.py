@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
-from codegen.expr import Binary, Expr, Fma, const
+from codegen.expr import Binary, Expr, Fma, Var, const
+from codegen.traverse import walk
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
@@ -88,6 +89,20 @@ def combine(matrix: Matrix, values: Sequence[Expr], name: Name) -> list[Expr]:
         else:
             results[i] = name(_sum(row, values))
     return [x for x in results if x is not None]
+
+
+@cache
+def operations(matrix: Matrix) -> int:
+    """Additions, products and fused pairs of both in `combine`."""
+    count = 0
+
+    def name(e: Expr) -> Expr:
+        nonlocal count
+        count += sum(1 for x in walk(e) if isinstance(x, (Binary, Fma)))
+        return Var(f"named{count}", e.dtype)
+
+    combine(matrix, [Var(f"x{i}", "f32") for i in range(len(matrix[0]))], name)
+    return count
 
 
 def _terms(row: Sequence[Fraction]) -> int:

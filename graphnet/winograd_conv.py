@@ -28,8 +28,17 @@ from .ops.transform import (
     WinogradWeight,
 )
 from .types import concrete
+from .winograd import operations, transforms
 
-BYTE = 16.0  # operations that a byte between kernels costs: FMA rate over memory bandwidth, roughly, of CPUs today
+# What things cost, in operations of a product. They are ratios of rates that CPUs of today have in common, fitted to
+# measurements of the layers of AlexNet, VGG-16 and ResNet-18.
+STEP = 4.0  # an addition, load or store of one lane: one a cycle, where a product has two fused pairs
+NEAR = 4 << 20  # bytes that stay in a cache from one kernel to the next
+PASSED = 4.0, 8.0  # a byte that one kernel writes and the next reads: of those, beyond them
+SUMMED = 4.0, 24.0  # the same, where a weight gradient sums over tiles: it walks its operands more than once
+KERNEL = 12.0, 16.0  # a byte of a transformed kernel as it is written, scattered over frequencies
+STREAMED = 0.0, 24.0  # the same as it is read
+REGISTERS = 24  # values of a tile that stay in registers between its two directions; others are stored and loaded
 FEWEST = 12  # channels on either side, below which vectors are not full and the transforms are most of the work
 SCATTERED = 8  # channels of a pixel, below which the phases are brought together before they are transformed
 
@@ -92,25 +101,47 @@ class _Form:
         return rows, columns
 
     def refuse(self, p: Problem) -> str | None:
-        taps = _up(p.window[0], p.stride[0]), _up(p.window[1], p.stride[1])
-        if taps != self.r:
-            return f"only for {self.r[0]}x{self.r[1]} taps, not the {taps[0]}x{taps[1]} of this kernel"
-        if p.dilation != (1, 1):
-            return "not for dilated kernels"
         phases = p.stride[0] * p.stride[1]
         x, y = (p.k, p.c) if p.gradient == "input" else (p.c, p.k)
         if min(x * phases, y) < FEWEST:
             return "too few channels for the transforms to pay"
+        if p.dilation != (1, 1):
+            return "not for dilated kernels"
+        taps = _up(p.window[0], p.stride[0]), _up(p.window[1], p.stride[1])
+        if taps != self.r:
+            return f"only for {self.r[0]}x{self.r[1]} taps, not the {taps[0]}x{taps[1]} of this kernel"
         return None
 
+    def _steps(self, part: str, turned: bool = False) -> int:
+        """Operations, loads and stores of one channel of a tile."""
+        sizes = zip(self.r, self.m, strict=True) if turned else zip(self.m, self.r, strict=True)
+        first, second = (getattr(transforms(*each), part) for each in sizes)
+        work = operations(first) * len(second[0]) + operations(second) * len(first)
+        moved = len(first) * len(second) + len(first[0]) * len(second[0])
+        between = len(first) * len(second[0])
+        return work + moved + 4 * max(0, between - REGISTERS)
+
     def cost(self, p: Problem) -> float:
-        """Operations of the product, and the price of the bytes between kernels: both operands and the result,
-        written and read once."""
-        tiles, phases = self.tiles(p), p.stride[0] * p.stride[1]
-        columns = tiles[0] * tiles[1] * p.n
+        """Operations of the product, steps of the transforms, and bytes that kernels pass on: transformed images,
+        products, and kernels, unless these are constant. Blocks of tiles pass nothing on but in the cache
+        (`passes/block.py`)."""
+        tiles, phases, lanes = self.tiles(p), p.stride[0] * p.stride[1], p.lanes
+        t = tiles[0] * tiles[1] * p.n
         c, k = (p.c, p.k * phases) if p.gradient == "input" else (p.c * phases, p.k)
-        traffic = 4.0 * self.frequencies * 2 * (columns * (k + c) + k * c)
-        return 2.0 * self.frequencies * columns * k * c + BYTE * traffic
+        wide_c, wide_k = _up(c, lanes) * lanes, _up(k, lanes) * lanes
+        kernel, row = 4.0 * self.frequencies * c * k, 4.0 * self.frequencies * t
+        product = 2.0 * self.frequencies * t * c * wide_k
+        if p.gradient == "weight":
+            steps = self._steps("weight", turned=True) * wide_k
+            if p.transformed != self.name:
+                steps += self._steps("input") * wide_c
+            passed = _price(SUMMED, row * c) + _price(SUMMED, row * k)
+            return product + STEP * t * steps + passed + _price(KERNEL, kernel) / 2
+        steps = self._steps("input") * wide_c + self._steps("output") * wide_k
+        total = product + STEP * t * steps + (0.0 if p.constant else _price(KERNEL, kernel))
+        if kernel > RESIDENT:
+            total += _price(PASSED, row * c) + _price(PASSED, row * k) + _price(STREAMED, kernel)
+        return total
 
     def build(self, p: Problem, inputs: tuple[Node, ...], batch: Batch) -> Node:
         if p.gradient == "input":
@@ -145,6 +176,11 @@ class _Form:
         cotangent = apply(WinogradCotangent(self.m, self.r, self.tiles(p)), dy)
         product = apply(MatMul(), apply(Transpose((0, 2, 1)), x), cotangent)
         return apply(WinogradKernel(self.m, self.r, p.window, stride=p.stride), product)
+
+
+def _price(rate: tuple[float, float], nbytes: float) -> float:
+    """Of an array of so many bytes, at a rate for all of them and another for those that do not stay."""
+    return rate[0] * nbytes + rate[1] * max(0.0, nbytes - NEAR)
 
 
 def _panel(x: Node, columns: int, divisible: int, lanes: int) -> int:

@@ -13,9 +13,10 @@ from ..convolution import Algorithm, Batch, Problem, problem
 from ..errors import GraphnetError
 from ..module import Candidate, Decision, Module
 from ..node import Node, apply, rebuild
-from ..ops.conv import PREFER, Convolution
+from ..ops.conv import PREFER, Conv2dInputGrad, Convolution
 from ..site import derived, where
 from ..winograd_conv import WINOGRAD
+from .prepare import preparable
 
 DIRECT = Algorithm("direct", 1e-6, lambda p: None, lambda p: p.direct, None)
 ALGORITHMS = (DIRECT, *WINOGRAD)
@@ -28,6 +29,8 @@ def choose_conv(m: Module) -> Module:
     only = "" if m.settings.target == "cpu" else "GPUs"
     only = 'precision="highest"' if m.settings.precision == "highest" else only
     batch: Batch = dict(m.batch_axes)
+    constant = preparable(m.graph)
+    transformed: dict[object, str] = {}  # images by the algorithm of the convolution that reads them
     decisions: list[Decision] = []
 
     def visit(n: Node, inputs: tuple[Node, ...]) -> Node:
@@ -35,8 +38,13 @@ def choose_conv(m: Module) -> Module:
         if isinstance(n.op, Convolution):
             # The batch may lie innermost: in the result, or in what a weight gradient sums over.
             batched = 0 in (m.batch_axes.get(n), m.batch_axes.get(n.inputs[0]))
-            p = problem(n, m.settings.lanes, batched)
+            kernel = n.inputs[0 if isinstance(n.op, Conv2dInputGrad) else 1]
+            p = problem(n, m.settings.lanes, batched, kernel in constant)
+            image = (inputs[0], p.window, p.padding, p.stride, p.dilation)
+            p = replace(p, transformed=transformed.get(image, "") if p.gradient == "weight" else "")
             chosen, decision = _choose(n, n.op.algorithm, p, only)
+            if not p.gradient:
+                transformed[image] = chosen.name
             decisions.append(decision)
             if chosen.build is not None:
                 with derived(n.sites):
@@ -70,5 +78,7 @@ def _choose(n: Node, wanted: str, p: Problem, only: str) -> tuple[Algorithm, Dec
     chosen, best = min(asked or able, key=lambda x: x[1].cost or 0.0)
     reasons = [f"asked for {wanted!r}"] if asked else []
     reasons.append(f"modelled {(best.cost or 0.0) / 1e9:.3g} Gop")
-    reasons += [str(c) for c in candidates if c is not best]
+    reasons += [str(c) for a, c in able if c is not best]
+    first = {a.kind: c for a, c in reversed(list(zip(ALGORITHMS, candidates, strict=True))) if c.refused}
+    reasons += [str(c) for kind, c in first.items() if all(a.kind != kind for a, _ in able)]
     return chosen, Decision("choose_conv", n, chosen.name, "; ".join(reasons), tuple(candidates))
