@@ -7,21 +7,27 @@ fan_in, fan_out    inputs and outputs of one unit: dense weights (in, out), kern
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from codegen.machine import available_threads
+
 from .errors import GraphnetError, ShapeError
 from .site import located
 from .types import Type, check_dtype
+
+CHUNK = 1 << 18  # random numbers of one stream
 
 INITIALISERS: dict[str, type[Initialiser]] = {}
 
 
 @dataclass(frozen=True)
 class Initialiser:
-    """Base: `sample` makes the value; fields are the settings."""
+    """Base: `fill` writes the value; fields are the settings."""
 
     name: ClassVar[str] = ""
 
@@ -35,7 +41,54 @@ class Initialiser:
                 raise GraphnetError(f"{self.name}: {field} must be a finite number, not {value}")
 
     def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        raise NotImplementedError(f"initialiser {self.name} has no sample")
+        """A value of that shape and dtype."""
+        out = np.empty(shape, dtype)
+        self.fill(out, rng)
+        return out
+
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        """Writes a value into `out`, which is contiguous."""
+        raise NotImplementedError(f"initialiser {self.name} has no fill")
+
+
+def _draw(out: np.ndarray, rng: np.random.Generator, draw: Callable[[np.random.Generator, np.ndarray], None]) -> None:
+    """Fills `out` with random numbers: `draw` fills a float32 or float64 array from a generator.
+
+    Each CHUNK elements have a stream of their own, of one key that `rng` gives: threads share the work, and the
+    values do not depend on how many there are."""
+    key = rng.integers(1 << 64, size=2, dtype=np.uint64)
+    flat = out.reshape(-1)
+
+    def chunk(number: int) -> None:
+        part = flat[number * CHUNK : (number + 1) * CHUNK]
+        real = part if part.dtype in (np.float32, np.float64) else np.empty(part.shape)
+        draw(np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, number])), real)
+        part[...] = real
+
+    chunks = range(-(-flat.size // CHUNK))
+    if len(chunks) < 2:
+        for number in chunks:
+            chunk(number)
+    else:
+        with ThreadPoolExecutor(min(len(chunks), available_threads())) as threads:
+            list(threads.map(chunk, chunks))
+
+
+def _normal(out: np.ndarray, rng: np.random.Generator, std: float) -> None:
+    def draw(stream: np.random.Generator, part: np.ndarray) -> None:
+        stream.standard_normal(dtype=part.dtype.type, out=part)
+        part *= std
+
+    _draw(out, rng, draw)
+
+
+def _uniform(out: np.ndarray, rng: np.random.Generator, limit: float) -> None:
+    def draw(stream: np.random.Generator, part: np.ndarray) -> None:
+        stream.random(dtype=part.dtype.type, out=part)
+        part *= 2 * limit
+        part -= limit
+
+    _draw(out, rng, draw)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -61,16 +114,16 @@ def _size(value: float, what: str) -> float:
 class Zeros(Initialiser):
     name = "zeros"
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        return np.zeros(shape, dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        out[...] = 0
 
 
 @dataclass(frozen=True)
 class Ones(Initialiser):
     name = "ones"
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        return np.ones(shape, dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        out[...] = 1
 
 
 @dataclass(frozen=True)
@@ -80,8 +133,8 @@ class Filled(Initialiser):
     name = "constant"
     value: float
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        return np.full(shape, self.value, dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        out[...] = self.value
 
 
 @dataclass(frozen=True)
@@ -91,8 +144,8 @@ class Normal(Initialiser):
     name = "normal"
     std: float = 1.0
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        return (rng.standard_normal(shape) * self.std).astype(dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        _normal(out, rng, self.std)
 
 
 @dataclass(frozen=True)
@@ -102,8 +155,8 @@ class Uniform(Initialiser):
     name = "uniform"
     limit: float = 1.0
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        return rng.uniform(-self.limit, self.limit, shape).astype(dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        _uniform(out, rng, self.limit)
 
 
 @dataclass(frozen=True)
@@ -114,9 +167,8 @@ class HeNormal(Initialiser):
     name = "he_normal"
     gain: float = 2.0
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        std = math.sqrt(self.gain / max(fans(shape)[0], 1))
-        return (rng.standard_normal(shape) * std).astype(dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        _normal(out, rng, math.sqrt(self.gain / max(fans(out.shape)[0], 1)))
 
 
 @dataclass(frozen=True)
@@ -126,9 +178,8 @@ class GlorotUniform(Initialiser):
 
     name = "glorot_uniform"
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        limit = math.sqrt(6 / max(sum(fans(shape)), 1))
-        return rng.uniform(-limit, limit, shape).astype(dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        _uniform(out, rng, math.sqrt(6 / max(sum(fans(out.shape)), 1)))
 
 
 @dataclass(frozen=True)
@@ -139,10 +190,10 @@ class Value(Initialiser):
     type: Type
     data: bytes
 
-    def sample(self, shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> np.ndarray:
-        if self.type.shape != tuple(shape):
-            raise ShapeError(f"the initial value is {self.type}, the parameter's shape {tuple(shape)}")
-        return np.frombuffer(self.data, self.type.dtype).reshape(shape).astype(dtype)
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        if self.type.shape != out.shape:
+            raise ShapeError(f"the initial value is {self.type}, the parameter's shape {out.shape}")
+        out[...] = np.frombuffer(self.data, self.type.dtype).reshape(out.shape)
 
 
 def zeros() -> Zeros:

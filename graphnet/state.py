@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -46,9 +47,10 @@ class State:
         if name not in self._arrays:
             shape = concrete(parameter.shape)
             rng = np.random.Generator(np.random.Philox(key=[self.seed, zlib.crc32(name.encode())]))
-            value = op.init.sample(shape, parameter.dtype, rng)
+            value = _aligned(shape, parameter.dtype)
+            op.init.fill(value, rng)
             self._nodes[name] = parameter
-            self._arrays[name] = _aligned(np.asarray(value, dtype=parameter.dtype).reshape(shape))
+            self._arrays[name] = value
         self.fetch(name)
         return self._arrays[name]
 
@@ -127,8 +129,7 @@ def _readable(value: np.ndarray) -> np.ndarray:
     return view
 
 
-def _aligned(value: np.ndarray) -> np.ndarray:
-    """A copy that starts on a cache line."""
-    copy = aligned_empty(max(value.nbytes, 1))[: value.nbytes].view(value.dtype).reshape(value.shape)
-    copy[...] = value
-    return copy
+def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An uninitialised array that starts on a cache line."""
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    return aligned_empty(max(nbytes, 1))[:nbytes].view(dtype).reshape(shape)

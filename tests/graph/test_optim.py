@@ -141,6 +141,21 @@ def test_initialisers(made: init.Initialiser, std: float) -> None:
     assert hash(made) == hash(type(made)(**vars(made)))
 
 
+@pytest.mark.parametrize("made", [init.normal(), init.uniform()])
+def test_large_values_are_the_same_for_any_number_of_threads(
+    made: init.Initialiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = (2 * init.CHUNK + 5,)
+    values = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(init, "available_threads", lambda threads=threads: threads)
+        values.append(made.sample(shape, "float32", np.random.default_rng(0)))
+    np.testing.assert_array_equal(values[0], values[1])
+    np.testing.assert_array_equal(values[0], values[2])
+    parts = np.split(values[0], [init.CHUNK, 2 * init.CHUNK])
+    assert not np.array_equal(parts[0], parts[1]) and parts[0][:5].tolist() != parts[2].tolist()
+
+
 def test_fans() -> None:
     assert init.fans((400, 120)) == (400, 120)
     assert init.fans((16, 6, 5, 5)) == (150, 400)
