@@ -9,6 +9,7 @@ contiguous vector, anything else is a gather or scatter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class Affine:
         return not self.terms and not self.lane
 
     def __add__(self, other: Affine) -> Affine:
-        if not other.terms:
-            return Affine(self.terms, self.lane + other.lane, self.constant + other.constant)
+        if not other.terms or not self.terms:
+            return Affine(self.terms or other.terms, self.lane + other.lane, self.constant + other.constant)
         total = dict(self.terms)
         for name, c in other.terms:
             total[name] = total.get(name, 0) + c
@@ -31,8 +32,10 @@ class Affine:
         return Affine(kept, self.lane + other.lane, self.constant + other.constant)
 
     def scale(self, k: int) -> Affine:
+        if k == 1:
+            return self
         if k == 0:
-            return Affine(())
+            return ZERO
         return Affine(tuple((n, c * k) for n, c in self.terms), self.lane * k, self.constant * k)
 
     def __sub__(self, other: Affine) -> Affine:
@@ -46,6 +49,7 @@ class Affine:
         return quotient, self.constant % k
 
 
+@cache
 def number(value: int) -> Affine:
     return Affine((), 0, value)
 
@@ -54,4 +58,5 @@ def ssa(name: str) -> Affine:
     return Affine(((name, 1),))
 
 
+ZERO = number(0)
 LANE = Affine((), 1, 0)

@@ -17,8 +17,10 @@ There is no vector type: a loop of kind "vector" (see `loops`) runs its body for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from .dtypes import DTYPES, is_float
 
@@ -190,6 +192,11 @@ class Bitcast(Expr):
 SPACES = ("global", "shared", "local", "register")
 
 
+@cache
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[n + 1 :]) for n in range(len(shape)))
+
+
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """A dense row-major array. Spaces: "global" (kernel parameters), "shared" (one a GPU block),
@@ -203,19 +210,12 @@ class Buffer:
 
     @property
     def size(self) -> int:
-        n = 1
-        for extent in self.shape:
-            n *= extent
-        return n
+        return math.prod(self.shape)
 
     @property
     def strides(self) -> tuple[int, ...]:
         """In elements."""
-        strides, step = [], 1
-        for extent in reversed(self.shape):
-            strides.append(step)
-            step *= extent
-        return tuple(reversed(strides))
+        return _strides(self.shape)
 
     def __getitem__(self, index: object) -> Load:
         items = index if isinstance(index, tuple) else (index,)

@@ -99,7 +99,8 @@ class GpuEmitter(Emitter):
         name = f"@{self.kernel.name}_{buffer.name}"
         cell = self.cell(buffer)
         self.globals.append(f"{name} = internal addrspace(3) global [{buffer.size} x {cell}] poison, align 16")
-        self.pointers[buffer] = name
+        self.pointers[buffer.name] = name
+        self.spaces[buffer.name] = buffer.space
 
     def load_one(self, buffer: Buffer, at: Affine, cell: str, t: str, memory: str, align: int) -> Value:
         """A load with the alignment that its address provably has: LLVM merges neighbours into vectors by it."""
@@ -110,9 +111,9 @@ class GpuEmitter(Emitter):
     def barrier(self) -> None:
         self.declarations.add(f"declare void @{_BARRIER}(i32)")
         self.do(f"call void @{_BARRIER}(i32 0)")
-        for buffer in {b for scope in self.scopes for b in scope.readers}:
-            if buffer.space in ("global", "shared"):
-                self.forget(buffer)  # other threads may have written there
+        for name in tuple(self.readers):
+            if self.spaces[name] in ("global", "shared"):
+                self.forget(name)  # other threads may have written there
 
 
 def check_structure(kernel: Kernel) -> None:

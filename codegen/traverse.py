@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from operator import attrgetter
 
 from .expr import Binary, Bitcast, Cast, Const, Expr, Fma, Load, Select, Unary, Var, binary, cast, select, unary
 
+_CHILDREN: dict[type, Callable[..., tuple[Expr, ...]]] = {
+    Const: lambda e: (),
+    Var: lambda e: (),
+    Unary: lambda e: (e.a,),
+    Cast: lambda e: (e.a,),
+    Bitcast: lambda e: (e.a,),
+    Binary: attrgetter("a", "b"),
+    Select: attrgetter("cond", "a", "b"),
+    Fma: attrgetter("a", "b", "c"),
+    Load: attrgetter("index"),
+}
+
 
 def children(e: Expr) -> tuple[Expr, ...]:
-    match e:
-        case Const() | Var():
-            return ()
-        case Unary(_, a) | Cast(a, _) | Bitcast(a, _):
-            return (a,)
-        case Binary(_, a, b):
-            return (a, b)
-        case Select(a, b, c) | Fma(a, b, c):
-            return (a, b, c)
-        case Load(_, index):
-            return index
-    raise TypeError(f"not an expression: {e!r}")
+    """The operands of an expression."""
+    return _CHILDREN[type(e)](e)
 
 
 def with_children(e: Expr, new: tuple[Expr, ...]) -> Expr:
@@ -48,13 +51,18 @@ def transform(e: Expr, leaf: Callable[[Expr], Expr | None], memo: dict[int, Expr
     """`e` with every subexpression for which `leaf` answers replaced by its answer, outermost first.
     Shared subexpressions are visited once and stay shared."""
     memo = {} if memo is None else memo
-    if id(e) in memo:
-        return memo[id(e)]
+    found = memo.get(id(e))
+    if found is not None:
+        return found
     new = leaf(e)
     if new is None:
+        new = e
         old = children(e)
-        args = tuple(transform(c, leaf, memo) for c in old)
-        new = e if all(x is y for x, y in zip(args, old, strict=True)) else with_children(e, args)
+        args = tuple([transform(c, leaf, memo) for c in old])
+        for x, y in zip(args, old, strict=True):
+            if x is not y:
+                new = with_children(e, args)
+                break
     memo[id(e)] = new
     return new
 
@@ -64,19 +72,19 @@ def substitute(e: Expr, values: dict[str, Expr]) -> Expr:
     return transform(e, lambda x: values.get(x.name) if isinstance(x, Var) else None)
 
 
-def walk(e: Expr) -> Iterator[Expr]:
+def walk(e: Expr) -> list[Expr]:
     """Every distinct subexpression once, operands first."""
-    seen: set[int] = set()
+    found: list[Expr] = []
+    _walk(e, set(), found)
+    return found
 
-    def visit(x: Expr) -> Iterator[Expr]:
-        if id(x) in seen:
-            return
-        seen.add(id(x))
-        for c in children(x):
-            yield from visit(c)
-        yield x
 
-    return visit(e)
+def _walk(e: Expr, seen: set[int], found: list[Expr]) -> None:
+    seen.add(id(e))
+    for c in children(e):
+        if id(c) not in seen:
+            _walk(c, seen, found)
+    found.append(e)
 
 
 def variables(e: Expr) -> set[str]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import keyword
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -97,6 +98,7 @@ class _Verifier:
         self.kernel = kernel
         self.target = target
         self.takes = TARGETS[target]
+        self.threads = "thread" in self.takes.kinds
         self.at: Stmt | None = None
 
     def run(self) -> None:
@@ -151,7 +153,7 @@ class _Verifier:
                 self.expression(value, scope)
                 self.require(var.type == value.dtype, f"{var.name} is {var.type}, its value is {value.dtype}")
                 self.bind(var, scope)
-                if scope.varies(value):
+                if self.threads and scope.varies(value):
                     scope.varying.add(var.name)
             case Store(buffer, index, value, streams):
                 for e in (*index, value):
@@ -198,7 +200,7 @@ class _Verifier:
             constant=scope.constant | {s.var.name} if s.kind in EXPANDED else scope.constant,
         )
         self.bind(s.var, inner)
-        if s.kind == "thread" or scope.varies(s.start, s.stop):
+        if self.threads and (s.kind == "thread" or scope.varies(s.start, s.stop)):
             inner.varying.add(s.var.name)
         self.block(s.body, inner)
 
@@ -279,7 +281,7 @@ class _Verifier:
         if op not in ops:
             self.fail(f"unknown operation {op}: expected one of {', '.join(ops)}")
         dtype = args[0].dtype
-        if any(a.dtype != dtype for a in args):
+        if any([a.dtype != dtype for a in args]):
             self.fail(f"{op}: operands of {' and '.join(a.dtype for a in args)}: expected one dtype")
         kinds = _OPERANDS.get(op, _NUMBERS)
         if DTYPES[dtype].kind not in kinds:
@@ -341,5 +343,11 @@ def _fits(value: bool | int | float, dtype: str) -> bool:
         return value in (0, 1)
     if is_float(dtype):
         return isinstance(value, (int, float))
+    lowest, highest = _limits(dtype)
+    return isinstance(value, int) and lowest <= value <= highest
+
+
+@cache
+def _limits(dtype: str) -> tuple[int, int]:
     limits = np.iinfo(numpy_dtype(dtype))
-    return isinstance(value, int) and limits.min <= value <= limits.max
+    return int(limits.min), int(limits.max)

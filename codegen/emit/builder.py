@@ -6,11 +6,12 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 from ..affine import Affine
 from ..dtypes import DTYPES
 from ..errors import CodegenError
-from ..expr import Buffer, Expr
+from ..expr import Expr
 from ..loops import Kernel
 
 
@@ -24,11 +25,17 @@ class Value:
 
     @property
     def type(self) -> str:
-        t = DTYPES[self.dtype].llvm
-        return t if self.lanes == 1 else f"<{self.lanes} x {t}>"
+        return type_text(self.dtype, self.lanes)
 
     def __str__(self) -> str:
-        return f"{self.type} {self.text}"
+        return f"{type_text(self.dtype, self.lanes)} {self.text}"
+
+
+@cache
+def type_text(dtype: str, lanes: int) -> str:
+    """LLVM's spelling of a type."""
+    t = DTYPES[dtype].llvm
+    return t if lanes == 1 else f"<{lanes} x {t}>"
 
 
 Operand = Value | Affine
@@ -46,8 +53,8 @@ class Scope:
     """A region of straight-line code: where to append, and what has been computed there."""
 
     block: Block
-    known: dict[object, Value | Affine] = field(default_factory=dict)
-    readers: dict[Buffer, list[object]] = field(default_factory=dict)  # keys of `known` that load from a buffer
+    known: dict[str, Value] = field(default_factory=dict)  # pure instructions
+    expressions: list[int] = field(default_factory=list)  # keys of the builder's `values`
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +90,17 @@ class Builder:
         self.scopes = [Scope(self.entry)]
         self.depth: dict[str, int] = {}  # SSA name -> number of the scope that defines it
         self.env: dict[str, Operand] = {}
-        self.pointers: dict[Buffer, str] = {b: f"%p.{b.name}" for b in kernel.params}
+        self.pointers = {b.name: f"%p.{b.name}" for b in kernel.params}
+        self.spaces = {b.name: b.space for b in kernel.params}
         self.lanes = 1
         self.lane_var = ""
         self.mask: Value | None = None
         self.expanded: dict[tuple[str, int], tuple[Expr, Expr]] = {}
-        self.read_by: dict[int, tuple[Expr, frozenset[Buffer]]] = {}  # also keeps alive whose id is a key
+        # What is known of expressions, by their ids: their values in the scopes that are open, the expressions that
+        # load from a buffer, and the buffers that an expression loads from (which keeps alive whose id is a key).
+        self.values: dict[int, Operand] = {}
+        self.readers: dict[str, set[int]] = {}
+        self.read_by: dict[int, tuple[Expr, frozenset[str]]] = {}
 
     # ------------------------------------------------------------------------------- bookkeeping
 
@@ -112,23 +124,20 @@ class Builder:
     def do(self, instruction: str) -> None:
         self.scopes[-1].block.lines.append(instruction)
 
-    def known(self, key: object) -> Value | Affine | None:
-        for scope in reversed(self.scopes):
-            if key in scope.known:
-                return scope.known[key]
-        return None
-
     def pure(self, instruction: str, operands: tuple[str, ...], dtype: str, lanes: int = 1) -> Value:
         """A pure instruction: numbered, and placed in the outermost block where it can stand."""
-        depth = max((self.depth.get(o, 0) for o in operands), default=0)
+        depth = 0
+        for o in operands:
+            depth = max(depth, self.depth.get(o, 0))
         # What a scope without a block of its own computed (under a mask) outlives it.
-        scope = self.scopes[min(depth, len(self.scopes) - 1)]
+        depth = min(depth, len(self.scopes) - 1)
+        scope = self.scopes[depth]
         found = scope.known.get(instruction)
-        if isinstance(found, Value):
+        if found is not None:
             return found
         name = self.fresh()
         scope.block.lines.append(f"{name} = {instruction}")
-        self.depth[name] = min(depth, len(self.scopes) - 1)
+        self.depth[name] = depth
         value = Value(name, dtype, lanes)
         scope.known[instruction] = value
         return value
@@ -141,6 +150,8 @@ class Builder:
         yield
         self.env = env
         inner = self.scopes.pop()
+        for key in inner.expressions:
+            self.values.pop(key, None)
         if block is None:
             self.scopes[-1].block = inner.block
 
@@ -164,8 +175,7 @@ class Builder:
     def error(self, what: str) -> CodegenError:
         return CodegenError(f"kernel {self.kernel.name}: {what}")
 
-    def forget(self, buffer: Buffer) -> None:
+    def forget(self, buffer: str) -> None:
         """After a store, expressions that load from the buffer must load again."""
-        for scope in self.scopes:
-            for key in scope.readers.pop(buffer, ()):
-                scope.known.pop(key, None)
+        for key in self.readers.pop(buffer, ()):
+            self.values.pop(key, None)

@@ -73,7 +73,8 @@ class Emitter(Expressions):
         name = self.fresh()
         self.entry.lines.insert(0, f"{name} = alloca [{buffer.size} x {cell}], align 64")
         self.depth[name] = 0
-        self.pointers[buffer] = name
+        self.pointers[buffer.name] = name
+        self.spaces[buffer.name] = buffer.space
 
     def conditional(self, s: If) -> None:
         cond = self.value(s.cond)
@@ -109,7 +110,7 @@ class Emitter(Expressions):
             return
         first, last = self.scalar(start), self.scalar(stop)
         for buffer in set().union(*(stored(s) for s in body)):
-            self.forget(buffer)  # what was loaded before the loop is stale from its second iteration
+            self.forget(buffer.name)  # what was loaded before the loop is stale from its second iteration
         before = self.scopes[-1].block
         guarded = not (start.is_constant and stop.is_constant)
         guard = self.new(f"icmp slt i64 {first.text}, {last.text}", "bool") if guarded else None

@@ -2,62 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from .. import mathlib
 from ..affine import Affine, number, ssa
 from ..dtypes import is_float
-from ..expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from ..expr import Binary, Bitcast, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from ..traverse import children
 from .arithmetic import FLOAT_COMPARE, FLOAT_OPS, INT_COMPARE, INT_OPS
-from .builder import Operand, Scope, Value, float_text
+from .builder import Operand, Scope, Value, float_text, type_text
 from .memory import Memory
+
+NOTHING: frozenset[str] = frozenset()
 
 
 class Expressions(Memory):
     """Evaluates expressions of the loop language."""
 
     def operand(self, e: Expr) -> Operand:
-        key = ("e", id(e))
-        found = self.known(key)
+        key = id(e)
+        found = self.values.get(key)
         if found is not None:
             return found
-        result = self.evaluate(e)
-        if not isinstance(e, (Const, Var)):
-            scope = self.scopes[-1]
-            scope.known[key] = result
-            for buffer in self.buffers_read(e):
-                scope.readers.setdefault(buffer, []).append(key)
+        if isinstance(e, Var):
+            bound = self.env.get(e.name)
+            if bound is None:
+                raise self.error(f"variable {e.name} is used before it is defined")
+            return bound
+        if isinstance(e, Const):
+            return self.constant(e)
+        result = _EVALUATE[type(e)](self, e)
+        self.values[key] = result
+        self.scopes[-1].expressions.append(key)
+        for name in self.buffers_read(e):
+            self.readers.setdefault(name, set()).add(key)
         return result
 
-    def evaluate(self, e: Expr) -> Operand:
-        match e:
-            case Const(value, dtype):
-                if dtype == "i64":
-                    return number(int(value))
-                if dtype == "bool":
-                    return Value("true" if value else "false", "bool")
-                return Value(float_text(float(value), dtype) if is_float(dtype) else str(int(value)), dtype)
-            case Var(name):
-                if name not in self.env:
-                    raise self.error(f"variable {name} is used before it is defined")
-                return self.env[name]
-            case Load(buffer, index):
-                return self.load(buffer, index)
-            case Select():
-                return self.select(e)
-            case Fma(a, b, c):
-                (x, y, z), lanes = self.unify(self.value(a), self.value(b), self.value(c))
-                return self.call("llvm.fma", (x, y, z), c.dtype, lanes)
-            case Cast(a, dtype):
-                return self.cast(self.operand(a), a.dtype, dtype)
-            case Bitcast(a, dtype):
-                x = self.value(a)
-                to = Value("", dtype, x.lanes).type
-                return self.new(f"bitcast {x} to {to}", dtype, x.lanes)
-            case Unary(op, a):
-                return self.unary(op, a)
-            case Binary(op, a, b):
-                return self.binary(op, a, b)
-        raise self.error(f"unknown expression {e!r}")
+    def constant(self, e: Const) -> Operand:
+        if e.type == "i64":
+            return number(int(e.value))
+        if e.type == "bool":
+            return Value("true" if e.value else "false", "bool")
+        return Value(float_text(float(e.value), e.type) if is_float(e.type) else str(int(e.value)), e.type)
+
+    def fma(self, e: Fma) -> Operand:
+        values, lanes = self.unify(self.value(e.a), self.value(e.b), self.value(e.c))
+        return self.call("llvm.fma", tuple(values), e.c.dtype, lanes)
+
+    def bitcast(self, e: Bitcast) -> Operand:
+        x = self.value(e.a)
+        return self.new(f"bitcast {x} to {type_text(e.type, x.lanes)}", e.type, x.lanes)
 
     def unary(self, op: str, a: Expr) -> Operand:
         if op in ("exp", "log", "tanh"):
@@ -106,11 +101,15 @@ class Expressions(Memory):
             result = self.pure(f"{INT_OPS[op]} {p}, {q.text}", (p.text, q.text), p.dtype, lanes)
         return ssa(result.text) if result.dtype == "i64" and lanes == 1 else result
 
-    def buffers_read(self, e: Expr) -> frozenset[Buffer]:
-        if id(e) not in self.read_by:
-            found = frozenset((e.buffer,)) if isinstance(e, Load) else frozenset()
-            self.read_by[id(e)] = (e, found.union(*(self.buffers_read(c) for c in children(e))))
-        return self.read_by[id(e)][1]
+    def buffers_read(self, e: Expr) -> frozenset[str]:
+        """The names of the buffers that an expression loads from."""
+        found = self.read_by.get(id(e))
+        if found is None:
+            names = frozenset((e.buffer.name,)) if isinstance(e, Load) else NOTHING
+            for c in children(e):
+                names = names | self.buffers_read(c) if not isinstance(c, (Const, Var)) else names
+            found = self.read_by[id(e)] = (e, names)
+        return found[1]
 
     def select(self, e: Select) -> Operand:
         cond = self.value(e.cond)
@@ -155,3 +154,14 @@ class Expressions(Memory):
         arms = ", ".join(f"[ {v.text}, %{last.label} ]" for v, (_, last, _, _) in zip(values, sides, strict=True))
         result = self.new(f"phi {values[0].type} {arms}", e.dtype, lanes)
         return ssa(result.text) if e.dtype == "i64" and lanes == 1 else result
+
+
+_EVALUATE: dict[type, Callable[[Expressions, Any], Operand]] = {
+    Load: lambda self, e: self.load(e.buffer, e.index),
+    Select: Expressions.select,
+    Fma: Expressions.fma,
+    Cast: lambda self, e: self.cast(self.operand(e.a), e.a.dtype, e.type),
+    Bitcast: Expressions.bitcast,
+    Unary: lambda self, e: self.unary(e.op, e.a),
+    Binary: lambda self, e: self.binary(e.op, e.a, e.b),
+}

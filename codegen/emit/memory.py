@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..affine import Affine, number, ssa
+from ..affine import Affine, ssa
 from ..dtypes import DTYPES, is_float
 from ..expr import Buffer, Expr
 from ..loops import Store
@@ -32,16 +32,23 @@ class Memory(Arithmetic):
 
     def offset(self, buffer: Buffer, index: tuple[Expr, ...]) -> Operand:
         """The linear offset in elements."""
-        total: Operand = number(0)
+        terms: dict[str, int] = {}
+        lane = constant = 0
+        others: list[tuple[Value, int]] = []  # not affine: they differ between lanes
         for e, stride in zip(index, buffer.strides, strict=True):
             v = self.operand(e)
-            if isinstance(v, Affine) and isinstance(total, Affine):
-                total = total + v.scale(stride)
-                continue
-            wide = self.splat(self.materialise(v))
+            if isinstance(v, Affine):
+                lane += v.lane * stride
+                constant += v.constant * stride
+                for name, c in v.terms:
+                    terms[name] = terms.get(name, 0) + c * stride
+            else:
+                others.append((v, stride))
+        total: Operand = Affine(tuple(sorted([t for t in terms.items() if t[1]])), lane, constant)
+        for v, stride in others:
+            wide = self.splat(v)
             t = wide.type
-            factor = f"splat (i64 {stride})"
-            wide = self.pure(f"mul nsw {t} {wide.text}, {factor}", (wide.text,), "i64", self.lanes)
+            wide = self.pure(f"mul nsw {t} {wide.text}, splat (i64 {stride})", (wide.text,), "i64", self.lanes)
             base = self.splat(self.materialise(total))
             total = self.pure(f"add nsw {t} {base.text}, {wide.text}", (base.text, wide.text), "i64", self.lanes)
         return total
@@ -50,7 +57,7 @@ class Memory(Arithmetic):
         """A pointer to the element (of lane 0): variable part first, so that it is shared."""
         cell = self.cell(buffer)
         space = self.pointer_type(buffer)
-        pointer = self.pointers[buffer]
+        pointer = self.pointers[buffer.name]
         if at.terms:
             base = self.scalar(Affine(at.terms))
             pointer = self.pure(
@@ -74,7 +81,9 @@ class Memory(Arithmetic):
         index = self.materialise(at)
         t = self.pointer_type(buffer)
         return self.pure(
-            f"getelementptr inbounds {self.cell(buffer)}, {t} {self.pointers[buffer]}, {index}", (index.text,), "i64"
+            f"getelementptr inbounds {self.cell(buffer)}, {t} {self.pointers[buffer.name]}, {index}",
+            (index.text,),
+            "i64",
         ).text
 
     def full_mask(self) -> Value:
@@ -163,7 +172,7 @@ class Memory(Arithmetic):
         if self.lanes == 1 or (isinstance(at, Affine) and not at.lane and v.lanes == 1 and self.mask is None):
             assert isinstance(at, Affine)
             self.do(f"store {v}, {t} {self.address(buffer, at)}, align {align}")
-            self.forget(buffer)
+            self.forget(buffer.name)
             return
         v = self.splat(v)
         if isinstance(at, Affine) and at.lane == 1:
@@ -183,4 +192,4 @@ class Memory(Arithmetic):
             name = f"@llvm.masked.scatter.{self.overload(v.dtype, v.lanes)}.v{v.lanes}p{self.space(buffer)}"
             self.declarations.add(f"declare void {name}({v.type}, <{v.lanes} x {t}>, {mask.type})")
             self.do(f"call void {name}({v}, <{v.lanes} x {t}> align {align} {pointers}, {mask})")
-        self.forget(buffer)
+        self.forget(buffer.name)
