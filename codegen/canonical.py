@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from .compute import Axis, Chain, Computation, Reduce, Reduction
+from .compute import Axis, Chain, Computation, Reduce, Reduction, Stage
 from .dtypes import is_float
 from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from .loops import For, If, Kernel, Let, Stmt, Store
@@ -33,6 +33,7 @@ class Form:
         self.rows: dict[Row, int] = {}
         self._source = c
         self._position = {b.name: n for n, b in enumerate(c.params)}
+        self._own: dict[Buffer, int] = {}  # memory between stages: its number follows those of the parameters
         self._numbers: dict[int, int] = {}  # of expressions by id, which `_source` keeps alive
         self.params = tuple((b.dtype, b.shape, b.space) for b in c.params)
         self.axes = tuple(self._axis(a) for a in c.axes)
@@ -48,10 +49,18 @@ class Form:
         )
         self.lets = tuple((self.number(v), self.number(e)) for v, e in c.lets)
         self.stores = tuple(self._statement(s) for s in c.stores)
+        self.stages = tuple((self._axis(g.axis), tuple(map(self._statement, g.body))) for g in c.stages)
+        self.own = tuple((b.name, b.dtype, b.shape, b.space) for b in self._own)
         aliases = [slots.index(s) for s in slots]
-        text = repr((list(self.rows), self.params, aliases, self.axes, self.reductions, self.lets, self.stores))
+        body = (self.axes, self.reductions, self.lets, self.stores, self.stages)
+        text = repr((list(self.rows), self.params, self.own, aliases, body))
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         self.name = f"kernel_{self.digest[:32]}"
+
+    def _buffer(self, b: Buffer) -> int:
+        if b.name in self._position:
+            return self._position[b.name]
+        return len(self.params) + self._own.setdefault(b, len(self._own))
 
     def number(self, e: Expr) -> int:
         """The row of an expression."""
@@ -71,7 +80,7 @@ class Form:
             case Const(value, dtype):  # floats by their bits: -0.0 is not 0.0
                 return ("Const", struct.pack("d", value).hex() if is_float(dtype) else int(value), dtype)
             case Load(buffer, index):
-                return ("Load", self._position[buffer.name], *map(number, index))
+                return ("Load", self._buffer(buffer), *map(number, index))
             case Unary(op, a):
                 return ("Unary", op, number(a))
             case Fma(a, b, c) | Select(a, b, c):
@@ -87,7 +96,7 @@ class Form:
         number = self.number
         match s:
             case Store(buffer, index, value, streams):
-                return ("Store", self._position[buffer.name], tuple(map(number, index)), number(value), streams)
+                return ("Store", self._buffer(buffer), tuple(map(number, index)), number(value), streams)
             case Let(var, value):
                 return ("Let", number(var), number(value))
             case If(cond, then, orelse):
@@ -129,7 +138,8 @@ class _Build:
 
     def __init__(self, form: Form) -> None:
         self.form = form
-        self.buffers = tuple(Buffer(f"arg{n}", *p) for n, p in enumerate(form.params))
+        self.params = tuple(Buffer(f"arg{n}", *p) for n, p in enumerate(form.params))
+        self.buffers = (*self.params, *(Buffer(*b) for b in form.own))
         self.made: list[Expr] = []
         for row in form.rows:
             self.made.append(_MAKE[row[0]](self, *row[1:]))
@@ -144,7 +154,9 @@ class _Build:
         )
         lets = tuple((self.var(v), made[e]) for v, e in form.lets)
         stores = tuple(map(self.statement, form.stores))
-        return Computation(form.name, tuple(map(self.axis, form.axes)), reductions, lets, stores, self.buffers)
+        stages = tuple(Stage(self.axis(a), tuple(map(self.statement, body))) for a, body in form.stages)
+        axes = tuple(map(self.axis, form.axes))
+        return Computation(form.name, axes, reductions, lets, stores, self.params, stages)
 
     def var(self, number: int) -> Var:
         v = self.made[number]

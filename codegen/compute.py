@@ -13,10 +13,12 @@ costs nothing. The schedules of `kernels/` turn a Computation into loops.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .expr import Buffer, Const, Expr, Var, lift
-from .loops import If, Stmt, Store, expressions, statements
+from .loops import If, Let, Stmt, Store, expressions, statements
+from .traverse import variables
 
 REDUCE_OPS = ("sum", "prod", "max", "min", "argmax")
 
@@ -70,8 +72,32 @@ class Reduction:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A loop inside a point of the axes: `body` for each value of `axis`. What later stages need is stored to buffers
+    of the space "local", of which every point has its own."""
+
+    axis: Axis
+    body: tuple[Stmt, ...]
+
+    @staticmethod
+    def of(axis: Axis, lets: tuple[tuple[Var, Expr], ...], results: Iterable[tuple[Stmt, ...]]) -> Stage:
+        """`lets` in order, and each of `results` as soon as the last value that it needs is known: the straight
+        lines of a transform hold more values than there are registers."""
+        number = {v.name: k for k, (v, _) in enumerate(lets)}
+        waiting: dict[int, list[Stmt]] = {}
+        for result in results:
+            needed = {n for s in statements(result) for e in expressions(s) for n in variables(e)}
+            waiting.setdefault(max((number.get(n, -1) for n in needed), default=-1), []).extend(result)
+        body: list[Stmt] = [*waiting.get(-1, ())]
+        for k, (v, e) in enumerate(lets):
+            body += [Let(v, e), *waiting.get(k, ())]
+        return Stage(axis, tuple(body))
+
+
+@dataclass(frozen=True, slots=True)
 class Computation:
-    """One kernel in index notation; `params` in the order in which the caller passes buffers."""
+    """One kernel in index notation; `params` in the order in which the caller passes buffers. Where there are
+    `stages`, they are all that happens at a point, one after the other: no reductions, lets or stores."""
 
     name: str
     axes: tuple[Axis, ...]
@@ -79,6 +105,7 @@ class Computation:
     lets: tuple[tuple[Var, Expr], ...]
     stores: tuple[Store | If, ...]
     params: tuple[Buffer, ...]
+    stages: tuple[Stage, ...] = ()
 
     @property
     def points(self) -> int:
@@ -89,12 +116,15 @@ class Computation:
 
     def all_stores(self) -> list[Store]:
         """The stores, conditional ones too."""
-        return [s for s in statements(self.stores) if isinstance(s, Store)]
+        blocks = [self.stores, *(stage.body for stage in self.stages)]
+        return [s for block in blocks for s in statements(block) if isinstance(s, Store)]
 
     def point_expressions(self) -> list[Expr]:
         """What is computed at a point after the reductions: lets, stored values and their conditions."""
         inner: list[Stmt] = list(statements(self.stores))
         found = [e for _, e in self.lets]
+        for stage in self.stages:
+            inner += statements(stage.body)
         for s in inner:
             found += [s.value] if isinstance(s, Store) else expressions(s)
         return found

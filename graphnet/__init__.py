@@ -27,6 +27,7 @@ from .ops.avg_pool import avg_pool2d
 from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv import conv2d
+from .ops.conv1d import conv1d
 from .ops.elementwise import cast
 from .ops.index import arange, expand_dims, flatten, one_hot, squeeze
 from .ops.loss import accuracy, bce_with_logits, binary_cross_entropy, cross_entropy, mse
@@ -96,6 +97,7 @@ __all__ = [
     "compile",
     "concatenate",
     "constant",
+    "conv1d",
     "conv2d",
     "cross_entropy",
     "div",

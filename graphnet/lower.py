@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2
 
-from codegen.compute import BASE, Axis, Chain, Computation, Reduce, Reduction, axis
+from codegen.compute import BASE, Axis, Chain, Computation, Reduce, Reduction, Stage, axis
 from codegen.dtypes import FROM_NUMPY
 from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift
 from codegen.loops import If, Let, Store
@@ -104,7 +104,7 @@ class _Lowering:
         order = (1, 0, 2) if first in self.scratch else self.m.layouts.get(first, tuple(range(len(shape))))
         axes = tuple(logical[a] for a in order) or (axis("i", 1),)
         if first.op.kind == "transform":
-            return self.finish(*self.tile(first))
+            return self.tile(first)
         reductions: list[Reduction] = []
         lets: list[tuple[Var, Expr]] = []
         for n in self.group.nodes:
@@ -122,13 +122,10 @@ class _Lowering:
         """The stored nodes' values at the current index."""
         return tuple(Store(self.buffer(n), self.place(n, self.index), self.inside[n]) for n in self.group.stored)
 
-    def tile(
-        self, first: Node
-    ) -> tuple[tuple[Axis, ...], tuple[Reduction, ...], tuple[tuple[Var, Expr], ...], tuple[Store | If, ...]]:
+    def tile(self, first: Node) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
         """A transform's tile of points, each followed by the group's other nodes at its index."""
         tile = first.op.tile(*(_Argument(self, i) for i in first.inputs))
-        lets = list(tile.lets)
-        stores: list[Store | If] = []
+        results: list[tuple[tuple[Let, ...], tuple[Store, ...], Expr | None]] = []
         for number, point in enumerate(tile.points):
             self.index = point.index
             self.inside = {n: Var(f"{v.name.split('_')[0]}_{number}", v.dtype) for n, v in self.inside.items()}
@@ -136,13 +133,15 @@ class _Lowering:
             for n, var in self.inside.items():
                 value = point.value if n is first else self.body(n, point.index)
                 assert isinstance(value, Expr), f"{n!r} folds, after a transform"
-                here.append((var, value))
-            if point.valid is None:
-                lets += here
-                stores += self.stores()
-            else:
-                stores.append(If(point.valid, (*(Let(v, e) for v, e in here), *self.stores())))
-        return tile.axes, (), tuple(lets), tuple(stores)
+                here.append(Let(var, value))
+            results.append((tuple(here), self.stores(), point.valid))
+        if tile.stages or tile.inner:
+            each = [(*h, *s) if valid is None else (If(valid, (*h, *s)),) for h, s, valid in results]
+            last = Stage.of(tile.inner or axis("once", 1), tile.lets, each)
+            return self.finish(tile.axes, (), (), (), (*tile.stages, last))
+        lets = [(x.var, x.value) for h, _, valid in results if valid is None for x in h]
+        stores = [t for h, s, valid in results for t in (s if valid is None else (If(valid, (*h, *s)),))]
+        return self.finish(tile.axes, (), (*tile.lets, *lets), tuple(stores))
 
     def finish(
         self,
@@ -150,11 +149,12 @@ class _Lowering:
         reductions: tuple[Reduction, ...],
         lets: tuple[tuple[Var, Expr], ...],
         stores: tuple[Store | If, ...],
+        stages: tuple[Stage, ...] = (),
     ) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
         """The computation, the slots of its buffers, and which of those it reads and writes."""
         slots = tuple(slot for slot, _ in self.buffers)
         written = frozenset(self.plan.slot[n] for n in self.group.stored if n not in self.scratch)
-        computation = Computation(self.name, axes, reductions, lets, stores, tuple(self.buffers.values()))
+        computation = Computation(self.name, axes, reductions, lets, stores, tuple(self.buffers.values()), stages)
         return computation, slots, frozenset(slots) - (written - self._also_read(written)), written
 
     def _also_read(self, written: frozenset[int]) -> frozenset[int]:

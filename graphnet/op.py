@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from codegen.compute import Axis, Reduce
+from codegen.compute import Axis, Reduce, Stage
 from codegen.expr import Expr, Var
 
 from .errors import GradientError
@@ -87,11 +87,14 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Tile:
     """Many elements of the output at once, for ops whose elements share intermediate values (`lets`):
-    what is computed at each point of `axes`, which are in the order of memory."""
+    what is computed at each point of `axes`, which are in the order of memory. After `stages`, if there are any,
+    which leave their results in memory of the tile's own; and for each value of `inner`, if there is one."""
 
     axes: tuple[Axis, ...]
     lets: tuple[tuple[Var, Expr], ...]
     points: tuple[Point, ...]
+    stages: tuple[Stage, ...] = ()
+    inner: Axis | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from .contraction import Contraction, analyse
 from .gpu_common import size
 from .gpu_contract import blocks, choose_tile, steps, tiled
 from .gpu_reduce import block_a_point, thread_a_point
+from .staged import stages_a_thread
 
 # Rough figures of an A100 or H100, in seconds and bytes a second. They only rank schedules.
 _STEP = 0.4e-6  # one k step of a tile: a load from memory, two barriers, 16 fmas deep
@@ -32,6 +33,8 @@ def schedule(c: Computation) -> Kernel:
 
 def choose(c: Computation) -> tuple[Kernel, str]:
     """The GPU loops of `c`, and a sentence on how and why they were chosen."""
+    if c.stages:
+        return stages_a_thread(c), f"a thread a point: {c.points} points, {len(c.stages)} stages each"
     if not c.reductions:
         return thread_a_point(c), f"a thread a point: {c.points} points, nothing to reduce"
     by_thread, by_block = _thread_time(c), _block_time(c)

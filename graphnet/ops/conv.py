@@ -32,7 +32,7 @@ Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]
 
 KINDS = ("auto", "direct", "winograd", "fft")  # of algorithms; after one, the rest of a name of `passes/choose_conv.py`
-PREFER = "prefer "  # before a kind or name: where it can be used, else "auto"
+PREFER = "prefer "  # before a kind or name: where it can be used, else its kind, else "auto"
 
 
 def pair_of(value: object, what: str, least: int = 1) -> Pair:
@@ -142,9 +142,8 @@ class Convolution(Op):
 
     @property
     def _inherited(self) -> str:
-        """The algorithm of gradients: of the same kind, where that can be used."""
-        kind = self.algorithm.removeprefix(PREFER).split()[0]
-        return kind if kind == "auto" else PREFER + kind
+        """The algorithm of gradients: the same one, or one of the same kind, where that can be used."""
+        return self.algorithm if self.algorithm == "auto" else PREFER + self.algorithm.removeprefix(PREFER)
 
     def _windows(self, out: Sequence[int], r: int, s: int) -> tuple[slice, slice]:
         """Rows and columns of padded x that meet w[..., r, s], for all P, Q."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..convolution import Algorithm, Batch, Problem, problem
 from ..errors import GraphnetError
+from ..fft_conv import fft_algorithms
 from ..module import Candidate, Decision, Module
 from ..node import Node, apply, rebuild
 from ..ops.conv import PREFER, Conv2dInputGrad, Convolution
@@ -19,7 +20,11 @@ from ..winograd_conv import WINOGRAD
 from .prepare import preparable
 
 DIRECT = Algorithm("direct", 1e-6, lambda p: None, lambda p: p.direct, None)
-ALGORITHMS = (DIRECT, *WINOGRAD)
+
+
+def algorithms(p: Problem, wanted: str) -> tuple[Algorithm, ...]:
+    """The rows of the table for one problem; the one that is `wanted` by name among them, if there is one."""
+    return (DIRECT, *WINOGRAD, *fft_algorithms(p, wanted))
 
 
 def choose_conv(m: Module) -> Module:
@@ -62,17 +67,20 @@ def choose_conv(m: Module) -> Module:
 
 def _choose(n: Node, wanted: str, p: Problem, only: str) -> tuple[Algorithm, Decision]:
     """The algorithm for one node, and why. `only`: what allows nothing but direct sums, if something does."""
+    name = wanted.removeprefix(PREFER)
+    rows = algorithms(p, name)
     candidates = []
-    for a in ALGORITHMS:
+    for a in rows:
         why = f"{only}: direct sums only" if only and a is not DIRECT else a.refuse(p)
         candidates.append(Candidate(a.name, None if why else a.cost(p), why))
-    able = [(a, c) for a, c in zip(ALGORITHMS, candidates, strict=True) if c.cost is not None]
-    name = wanted.removeprefix(PREFER)
+    able = [(a, c) for a, c in zip(rows, candidates, strict=True) if c.cost is not None]
     asked = [(a, c) for a, c in able if name in (a.kind, a.name)]
+    if not asked and name != wanted:
+        asked = [(a, c) for a, c in able if name.split()[0] == a.kind]
     if not asked and name == wanted and name != "auto":
-        refused = [c for a, c in zip(ALGORITHMS, candidates, strict=True) if name in (a.kind, a.name)]
+        refused = [c for a, c in zip(rows, candidates, strict=True) if name in (a.kind, a.name)]
         why = "; ".join(f"{c.name}: {c.refused}" for c in refused)
-        known = ", ".join(a.name for a in ALGORITHMS)
+        known = ", ".join(a.name for a in rows)
         text = why or f"there is none of this name; there are auto, {known}"
         raise GraphnetError(f"{n.op.name}: algorithm {name!r} cannot be used: {text}{where(n.sites)}")
     chosen, best = min(asked or able, key=lambda x: x[1].cost or 0.0)

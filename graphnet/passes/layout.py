@@ -28,6 +28,7 @@ from ..module import Decision, Module
 from ..node import Node, apply, make_graph, rebuild
 from ..ops.broadcast import Reshape
 from ..ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Convolution
+from ..ops.fourier_forward import FourierInput
 from ..ops.matmul import MatMul
 from ..ops.move import Flip, Pad, Slice, Transpose
 from ..ops.relayout import Relayout
@@ -239,7 +240,9 @@ def _images(n: Node) -> tuple[Node, ...]:
             return n.inputs
         case TileTransform():
             return n.inputs
-    return (n,) if n.op.name == "winograd_output" else ()
+        case FourierInput():
+            return n.inputs[:1]
+    return (n,) if n.op.kind == "transform" and n.op.index_names == Conv2d.index_names else ()
 
 
 def unit_axis(n: Node, layouts: dict[Node, tuple[int, ...]]) -> int | None:

@@ -37,7 +37,7 @@ MEANINGS = {
     "reduce": "reduction",
     "contract": "matmul, convolution",
     "window": "pooling",
-    "transform": "Winograd transform",
+    "transform": "Winograd, Fourier",
     "random": "random",
     "composite": "composite",
     "update": "update of parameters",

@@ -5,7 +5,7 @@ import pytest
 
 import graphnet as gn
 from codegen.canonical import Form, named
-from codegen.compute import Computation, Reduce, Reduction, axis
+from codegen.compute import Computation, Reduce, Reduction, Stage, axis
 from codegen.cpu import compile_objects
 from codegen.expr import Buffer, Select, Var, const
 from codegen.kernels import cpu
@@ -98,3 +98,23 @@ def test_an_error_of_who_writes_the_sources_ends_the_helpers():
 
     with pytest.raises(ZeroDivisionError):
         compile_objects(sources(), machine(), 3)
+
+
+def staged(extent=3, scale=2.0):
+    """y[i] = sum over t of scale * x[i]: in two stages, with memory in between."""
+    a, b, own = Buffer("x", "f32", (8,)), Buffer("y", "f32", (8,)), Buffer("own", "f32", (extent,), "local")
+    i, t = Var("i"), Var("t")
+    first = Stage(axis("t", extent), (Store(own, (t,), a[i] * const(scale, "f32")),))
+    second = Stage.of(
+        axis("t", 1), ((Var("v", "f32"), own[t] + own[t + (extent - 1)]),), [(Store(b, (i,), Var("v", "f32")),)]
+    )
+    return Computation("k", (axis("i", 8),), (), (), (), (a, b), (first, second))
+
+
+def test_stages_and_their_memory_count():
+    assert len({Form(staged(*args)).digest for args in ((3, 2.0), (4, 2.0), (3, 1.0))}) == 3
+    c = staged()
+    again = Form(c).computation()
+    assert Form(again).digest == Form(c).digest
+    direct, anonymous = (cpu.schedule(x, machine())[0] for x in (c, again))
+    assert print_kernel(named(anonymous, c.name, c.params)) == print_kernel(direct)

@@ -7,14 +7,16 @@ The interpreter of bodies below works point by point on Python numbers. It share
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from codegen.compute import Reduce
+from codegen.compute import Axis, Reduce
 from codegen.dtypes import FROM_NUMPY, numpy_dtype
 from codegen.expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from codegen.loops import Let, Store
 from graphnet.evaluate import evaluate
 from graphnet.function import compile
 from graphnet.node import Node, toposort
@@ -66,17 +68,39 @@ def _value(n: Node, inputs: list[np.ndarray]) -> np.ndarray:
 
 
 def _tiled(n: Node, operands: Sequence[Operand], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """An op that makes its elements a tile at a time."""
+    """An op that makes its elements a tile at a time, perhaps in stages."""
     tile = n.op.tile(*operands)
     out = np.full(tuple(int(e) for e in n.shape), np.nan, dtype=n.dtype)
     for point in itertools.product(*(range(a.extent) for a in tile.axes)):
-        at = Point({a.name: i for a, i in zip(tile.axes, point, strict=True)}, arrays)
-        for v, e in tile.lets:
-            at.env = {**at.env, v.name: at.value(e)}
-        for p in tile.points:
-            if p.valid is None or at.value(p.valid):
-                out[tuple(at.value(i) for i in p.index)] = at.value(p.value)
+        place = {a.name: i for a, i in zip(tile.axes, point, strict=True)}
+        own: dict[str, np.ndarray] = {}  # the memory between stages
+        memory = ChainMap(own, dict(arrays))
+        for stage in tile.stages:
+            for at in _along(stage.axis, place, memory):
+                for s in stage.body:
+                    if isinstance(s, Let):
+                        at.env = {**at.env, s.var.name: at.value(s.value)}
+                        continue
+                    assert isinstance(s, Store) and s.buffer.space == "local"
+                    array = own.setdefault(s.buffer.name, np.full(s.buffer.shape, np.nan))
+                    array[tuple(at.value(i) for i in s.index)] = at.value(s.value)
+        for at in _along(tile.inner, place, memory):
+            for v, e in tile.lets:
+                at.env = {**at.env, v.name: at.value(e)}
+            for p in tile.points:
+                if p.valid is None or at.value(p.valid):
+                    out[tuple(at.value(i) for i in p.index)] = at.value(p.value)
     return out
+
+
+def _along(axis: Axis | None, place: dict[str, int], arrays: Mapping[str, np.ndarray]) -> Iterator[Point]:
+    """The points of a stage."""
+    if axis is None:
+        yield Point(place, arrays)
+        return
+    here = Point(place, arrays)
+    for i in range(here.value(axis.lo), here.value(axis.hi)):
+        yield Point({**place, axis.name: i}, arrays)
 
 
 class _BufferOperand(Operand):
