@@ -36,7 +36,7 @@ from .types import concrete
 BYTE = 16.0  # between kernels
 PRODUCT = 1.2  # an operation of the product over channels
 STEP = 4.0  # an operation of a transform: no multiply-add, loads and stores
-ERROR = 1e-5
+ERROR = 1e-6
 LONGEST = 128  # points of a straight line of code
 MOST = 6  # tile sizes that are considered for each direction: those of 1, 2, 3, ... tiles
 KEPT = 4  # of these, those with the least cost are in the record

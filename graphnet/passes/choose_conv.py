@@ -19,7 +19,7 @@ from ..site import derived, where
 from ..winograd_conv import WINOGRAD
 from .prepare import preparable
 
-DIRECT = Algorithm("direct", 1e-6, lambda p: None, lambda p: p.direct, None)
+DIRECT = Algorithm("direct", 1e-5, lambda p: None, lambda p: p.direct, None)
 
 
 def algorithms(p: Problem, wanted: str) -> tuple[Algorithm, ...]:
