@@ -87,6 +87,6 @@ def _choose(n: Node, wanted: str, p: Problem, only: str) -> tuple[Algorithm, Dec
     reasons = [f"asked for {wanted!r}"] if asked else []
     reasons.append(f"modelled {(best.cost or 0.0) / 1e9:.3g} Gop")
     reasons += [str(c) for a, c in able if c is not best]
-    first = {a.kind: c for a, c in reversed(list(zip(ALGORITHMS, candidates, strict=True))) if c.refused}
+    first = {a.kind: c for a, c in reversed(list(zip(rows, candidates, strict=True))) if c.refused}
     reasons += [str(c) for kind, c in first.items() if all(a.kind != kind for a, _ in able)]
     return chosen, Decision("choose_conv", n, chosen.name, "; ".join(reasons), tuple(candidates))
