@@ -17,7 +17,7 @@ from typing import Any
 from .compute import Axis, Chain, Computation, Reduce, Reduction, Stage
 from .dtypes import is_float
 from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import For, If, Kernel, Let, Stmt, Store
+from .loops import For, If, Kernel, Let, Prefetch, Stmt, Store
 from .traverse import transform
 
 Row = tuple[Any, ...]
@@ -219,6 +219,8 @@ def named(kernel: Kernel, name: str, buffers: tuple[Buffer, ...]) -> Kernel:
                 return Let(var, on(value))
             case Store(buffer, index, value, streams):
                 return Store(params.get(buffer, buffer), tuple(map(on, index)), on(value), streams)
+            case Prefetch(buffer, index):
+                return Prefetch(params.get(buffer, buffer), tuple(map(on, index)))
         return s
 
     return Kernel(name, tuple(params.values()), tuple(map(visit, kernel.body)))

@@ -34,7 +34,7 @@ import numpy as np
 from .dtypes import DTYPES, is_float, numpy_dtype
 from .errors import CodegenError
 from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import Alloc, Barrier, For, If, Kernel, Let, Stmt, Store
+from .loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store
 from .mathlib import expand
 
 Scalar = Any  # a NumPy scalar of the expression's dtype
@@ -89,6 +89,8 @@ def _statement(s: Stmt, lanes: list[Lane]) -> Iterator[Barrier]:
             fresh = _fresh(buffer)
             for lane in lanes:
                 lane[buffer.name] = fresh
+        case Prefetch():
+            pass
         case Barrier():
             yield s
         case For(kind="vector"):

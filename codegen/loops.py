@@ -9,6 +9,7 @@ Grammar (e: expression of `expr`; b: buffer):
         | b[e, ...] = stream(e)                 store past the caches, where nobody will read it soon
         | if e: statements [else: statements]
         | b = space(dtype, extents)             allocation: lives to the end of its block
+        | prefetch(b[e, ...])                   a hint: this element will soon be read; the index may be out of bounds
         | barrier()                             all threads of a GPU block meet here
 
 Loop kinds:
@@ -79,6 +80,12 @@ class Alloc(Stmt):
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch(Stmt):
+    buffer: Buffer
+    index: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Barrier(Stmt):
     pass
 
@@ -126,6 +133,8 @@ def expressions(s: Stmt) -> tuple[Expr, ...]:
             return (v,)
         case Store(index=index, value=v):
             return (*index, v)
+        case Prefetch(index=index):
+            return index
         case If(cond=c):
             return (c,)
     return ()
@@ -148,6 +157,8 @@ def map_expressions(s: S, f: Callable[[Expr], Expr]) -> S:
             return replace(s, value=f(v))
         case Store(index=index, value=v):
             return replace(s, index=tuple(f(i) for i in index), value=f(v))
+        case Prefetch(index=index):
+            return replace(s, index=tuple(f(i) for i in index))
         case If(cond=c, then=then, orelse=orelse):
             both = (tuple(map_expressions(x, f) for x in block) for block in (then, orelse))
             return replace(s, cond=f(c), then=next(both), orelse=next(both))

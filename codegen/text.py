@@ -10,6 +10,7 @@ The text is Python's syntax, read with Python's parser and never executed:
         | name "[" e {"," e} "]" "=" e                         store
         | name "[" e {"," e} "]" "=" "stream" "(" e ")"        store past the caches
         | name "=" space "(" T {"," extent} ")"                space: shared, local or register
+        | "prefetch" "(" name "[" e {"," e} "]" ")"
         | "barrier()"
     e ::= integer | "True" | "False"                           constants of i64 and of bool
         | T "(" number | "inf" | "-inf" | "nan" ")"            other constants, exactly: f32(0.1)
@@ -40,7 +41,7 @@ from typing import TypeVar
 from .dtypes import DTYPES, is_float
 from .errors import CodegenError
 from .expr import BINARY, SPACES, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Stmt, Store
+from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store
 
 # op: its sign and how tightly it binds, as in Python's grammar. Comparisons do not chain.
 _COMPARE, _UNARY, _ATOM = 1, 8, 9
@@ -115,6 +116,8 @@ def _statement(s: Stmt) -> list[str]:
             return [f"{_element(buffer, index)} = {f'stream({stored})' if streams else stored}"]
         case Alloc(b):
             return [f"{b.name} = {b.space}({', '.join([b.dtype, *map(str, b.shape)])})"]
+        case Prefetch(buffer, index):
+            return [f"prefetch({_element(buffer, index)})"]
         case Barrier():
             return ["barrier()"]
     raise TypeError(f"not a statement: {s!r}")
@@ -260,9 +263,13 @@ class _Parser:
                     case ast.Call(func=ast.Name(id="stream"), args=[streamed], keywords=[]):
                         return Store(element.buffer, element.index, self.expression(streamed), True)
                 return Store(element.buffer, element.index, self.expression(value))
+            case ast.Expr(value=ast.Call(func=ast.Name(id="prefetch"), args=[ast.Subscript() as target], keywords=[])):
+                element = self.load(target)
+                return Prefetch(element.buffer, element.index)
             case ast.Expr(value=ast.Call(func=ast.Name(id="barrier"), args=[], keywords=[])):
                 return Barrier()
-        raise _error(s, f"expected a let, a store, an allocation, `if`, `barrier()` or a loop of {', '.join(KINDS)}")
+        kinds = ", ".join(KINDS)
+        raise _error(s, f"expected a let, a store, an allocation, `if`, `prefetch`, `barrier()` or a loop of {kinds}")
 
     def loop(self, name: str, kind: str, start: ast.expr, stop: ast.expr, body: list[ast.stmt]) -> For:
         bounds = self.expression(start), self.expression(stop)

@@ -7,6 +7,7 @@ takes is the table TARGETS. How loops nest:
     parallel, grid      outermost: in no loop and no `if`; never both in one kernel
     thread              directly in a grid loop; outside thread loops, a grid loop stores nothing
     vector              holds serial and unrolled loops and `if`, no other loop, no barrier and no allocation
+    prefetch            of global memory, not in a vector loop
     barrier             in a thread loop, in control flow that is the same for all threads: no `if` or loop
                         bound around it depends on the thread's index or on memory
 
@@ -30,7 +31,7 @@ import numpy as np
 from .dtypes import DTYPES, is_float, numpy_dtype
 from .errors import CodegenError
 from .expr import BINARY, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Stmt, Store, loaded, statements, stored
+from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store, loaded, statements, stored
 from .text import print_statement
 from .traverse import walk
 
@@ -171,6 +172,13 @@ class _Verifier:
                 self.block(orelse, scope.inside(divergent=divergent))
             case Alloc(buffer):
                 self.allocation(buffer, scope)
+            case Prefetch(buffer, index):
+                for e in index:
+                    self.expression(e, scope)
+                self.access(buffer, index, scope)
+                self.require(buffer.space == "global", f"{buffer.name} is {buffer.space}: only global memory is far")
+                self.require(self.target != "gpu", "target gpu takes no prefetch")
+                self.require("vector" not in scope.loops, "prefetch(...) in a vector loop: expected it outside")
             case Barrier():
                 self.require("thread" in scope.loops, "barrier() outside thread loops: expected it in one")
                 self.require("vector" not in scope.loops, "barrier() in a vector loop: expected it outside")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..affine import LANE, Affine, number, ssa
 from ..dtypes import DTYPES
 from ..expr import Buffer
-from ..loops import Alloc, Barrier, For, If, Kernel, Let, Stmt, Store, statements, stored
+from ..loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store, statements, stored
 from .expressions import Expressions
 
 
@@ -57,6 +57,8 @@ class Emitter(Expressions):
                 self.conditional(s)
             case For():
                 getattr(self, f"for_{s.kind}")(s)
+            case Prefetch():
+                self.prefetch(s)
             case Barrier():
                 self.barrier()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ..affine import Affine, ssa
 from ..dtypes import DTYPES, is_float
 from ..expr import Buffer, Expr
-from ..loops import Store
+from ..loops import Prefetch, Store
 from .arithmetic import Arithmetic
 from .builder import Operand, Value
 
@@ -98,6 +98,9 @@ class Memory(Arithmetic):
         align = DTYPES[memory].bytes
         if isinstance(at, Affine) and not at.lane:
             v = self.load_one(buffer, at, cell, t, memory, align)
+        elif self.is_permutation(buffer, at):
+            assert isinstance(at, Affine)
+            v = self.permutation(buffer, at, memory)
         elif isinstance(at, Affine) and at.lane == 1:
             wide = f"<{self.lanes} x {cell}>"
             pointer = self.address(buffer, at)
@@ -119,6 +122,34 @@ class Memory(Arithmetic):
         if buffer.dtype == "bool":
             v = self.new(f"trunc {v} to {Value('', 'bool', v.lanes).type}", "bool", v.lanes)
         return ssa(v.text) if v.dtype == "i64" and v.lanes == 1 else v
+
+    def is_permutation(self, buffer: Buffer, at: Operand) -> bool:
+        """Whether all lanes read places of a register buffer that are known here, and not neighbours."""
+        known = isinstance(at, Affine) and at.lane != 1 and not at.terms
+        return known and buffer.space == "register" and buffer.dtype != "bool" and buffer.size % self.lanes == 0
+
+    def permutation(self, buffer: Buffer, at: Affine, memory: str) -> Value:
+        """Elements of a register buffer that are not neighbours: its vectors, shuffled two at a time."""
+        n = self.lanes
+        places = [at.constant + i * at.lane for i in range(n)]
+        t = Value("", memory, n).type
+        result: Value | None = None
+        chosen: list[str] = ["poison"] * n  # for each lane, where in the result it is
+        for k in sorted({p // n for p in places}):
+            pointer = self.address(buffer, number(k * n))
+            vector = self.new(f"load {t}, ptr {pointer}, align {DTYPES[memory].bytes}", memory, n)
+            if result is None:
+                result, chosen = vector, [str(p % n) if p // n == k else c for p, c in zip(places, chosen, strict=True)]
+                continue
+            chosen = [str(n + p % n) if p // n == k else c for p, c in zip(places, chosen, strict=True)]
+            result = self.shuffle(result, vector, chosen)
+            chosen = ["poison" if c == "poison" else str(i) for i, c in enumerate(chosen)]
+        assert result is not None
+        return result if chosen == [str(i) for i in range(n)] else self.shuffle(result, result, chosen)
+
+    def shuffle(self, a: Value, b: Value, chosen: list[str]) -> Value:
+        mask = ", ".join(f"i32 {c}" for c in chosen)
+        return self.new(f"shufflevector {a}, {b}, <{len(chosen)} x i32> <{mask}>", a.dtype, a.lanes)
 
     def load_one(self, buffer: Buffer, at: Affine, cell: str, t: str, memory: str, align: int) -> Value:
         """One element for all lanes; under a mask that may be empty, only if some lane wants it."""
@@ -149,6 +180,21 @@ class Memory(Arithmetic):
 
     def address_space(self, pointer_type: str) -> str:
         return pointer_type.partition("(")[2].rstrip(")") or "0"
+
+    def prefetch(self, s: Prefetch) -> None:
+        """Asks for the line of an element, to be kept in all caches. It is an address and no access: the element
+        may lie outside of the buffer."""
+        at = self.offset(s.buffer, s.index)
+        assert isinstance(at, Affine)
+        t, base = self.pointer_type(s.buffer), self.scalar(Affine(at.terms))
+        pointer = self.pointers[s.buffer]
+        for offset in (base.text, str(at.constant)):
+            if offset != "0":
+                step = f"getelementptr {self.cell(s.buffer)}, {t} {pointer}, i64 {offset}"
+                pointer = self.pure(step, (pointer, offset), "i64").text
+        name = f"@llvm.prefetch.p{self.space(s.buffer)}"
+        self.declarations.add(f"declare void {name}({t}, i32, i32, i32)")
+        self.do(f"call void {name}({t} {pointer}, i32 0, i32 3, i32 1)")
 
     def stream(self, v: Value, t: str, pointer: str, align: int) -> None:
         """A vector past the caches, where it is aligned: hardware has no other such stores. They are not ordered

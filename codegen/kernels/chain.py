@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ..compute import BASE, Chain, Computation
 from ..expr import Buffer, Expr, Load, Var, const, minimum
-from ..loops import Alloc, For, If, Kernel, Let, Stmt, Store, loop, map_expressions
+from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Stmt, Store, loop, map_expressions
 from ..machine import Machine
 from ..traverse import transform
 from .analysis import map_computation
@@ -71,4 +71,6 @@ def _inside(s: Stmt, flat: dict[str, Buffer]) -> Stmt:
         case Store() if s.buffer.name in flat:
             index = linear(s.buffer, tuple(on(i) for i in s.index))
             return Store(flat[s.buffer.name], index, on(s.value))
+        case Prefetch() if s.buffer.name in flat:
+            return Prefetch(flat[s.buffer.name], linear(s.buffer, tuple(on(i) for i in s.index)))
     return map_expressions(s, on)

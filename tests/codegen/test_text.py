@@ -30,6 +30,7 @@ GOLDEN = """\
 def conv1(x: f32[1, 32, 64], flags: bool[4], scale: f32[()]):
     for t in parallel(0, 784):
         p = t // 28
+        prefetch(x[0, p + 1, 0])
         acc = register(f32, 6, 16)
         for i in unrolled(0, 6):
             for v in vector(0, 16):

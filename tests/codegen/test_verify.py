@@ -23,6 +23,7 @@ CPU = """
 for t in parallel(0, 2):
     acc = register(f32, 2, 4)
     m = n[0]
+    prefetch(x[m + 99])
     for i in unrolled(0, 2):
         for v in vector(0, 4):
             acc[i, v] = f32(0.0)
@@ -98,6 +99,9 @@ REFUSED = {
     "a = local(f32, 2)\nfor t in parallel(0, 2):\n    a[t] = x[t]": "allocate it in the loop that uses it",
     "a = register(f32, 4)\nfor i in serial(0, 4):\n    a[i] = f32(0.0)": "index 0 of register buffer a",
     "a = register(f32, 4)\na[n[0]] = f32(0.0)": "index 0 of register buffer a",
+    "a = local(f32, 4)\nprefetch(a[0])": "a is local: only global memory is far",
+    "prefetch(x[0, 0])": "x has 1 dimensions, not 2",
+    "for v in vector(0, 4):\n    prefetch(x[v])": "prefetch.* in a vector loop",
     "barrier()": "outside thread loops",
 }  # fmt: skip
 
