@@ -1,4 +1,4 @@
-"""Sums of products A * B: matrix multiplication, convolution and its gradients, in one schedule.
+"""Sums of products A * B: matrix multiplication, convolution and its gradients, in one of three forms.
 
 Which operand depends on which axis decides everything. `rows` is an output axis that only one operand
 (the narrow one) depends on; `columns` one that only the other (the wide one) depends on.
@@ -21,6 +21,9 @@ lies innermost. The tile is rows x columns accumulators of vectors over that axi
         for other reduction axes, blocks of lanes:
             acc[i, j, lanes] = fma(A[i, lanes], B[j, lanes], acc[i, j, lanes])
 
+"packed": matrix products whose operands do not stay in a core's caches, or whose wide operand has unit stride along
+the sum while the narrow one has many rows. Blocks of the output and of the sum: see `contract_packed`.
+
 Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015) for the register tile.
 """
 
@@ -30,8 +33,9 @@ from ..compute import Computation
 from ..loops import Kernel
 from ..machine import Machine
 from ..traverse import variables
-from . import contract_dot, contract_outer
+from . import contract_dot, contract_outer, contract_packed
 from .analysis import collapse, drop_unit_axes, unit_stride
+from .blocking import choose
 from .product import products
 
 
@@ -39,6 +43,11 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
     """Loops for a sum of products, and a sentence on how; None if neither form fits."""
     c = collapse(drop_unit_axes(c))
     last = c.axes[-1]
+    for p in products(c):
+        m = contract_packed.matrix_product(c, p)
+        blocking = choose(m, machine) if m else None
+        if m and blocking:
+            return contract_packed.schedule(m, blocking, machine)
     for p in products(c):
         guarded = p.reduce.where is not None and last.name in variables(p.reduce.where)
         if last in p.columns and unit_stride(p.wide, last.name) and last.extent >= 2 and not guarded:

@@ -38,7 +38,6 @@ from ..types import concrete
 from .memory_order import FEWEST_CHANNELS, memory_order
 
 NO_PADDING = ((0, 0), (0, 0))
-SHORT_SUM = 1024  # sums shorter than this are better computed across lanes than along them
 CONFLICT = 1024  # bytes: rows at multiples of this meet in so few sets of the cache that a panel of them does not fit
 NHWC = (0, 2, 3, 1)
 # The order of a kernel (K,C,R,S) for those that read it: vectors along what the result has innermost.
@@ -277,8 +276,8 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Modu
     def wanted(n: Node, k: int, arg: Node) -> tuple[tuple[int, ...], str] | None:
         """The order in which `n` wants its operand number k, and why; None where any will do."""
         op = n.op
-        if isinstance(op, MatMul) and k == 1 and n not in layouts and concrete(n.inputs[0].shape)[-1] < SHORT_SUM:
-            return tuple(range(arg.rank)), "matmul reads rows of its right operand"
+        if isinstance(op, MatMul) and k == 1 and n not in layouts and unit_axis(arg, new_layouts) != arg.rank - 2:
+            return tuple(range(arg.rank)), "matmul reads rows or columns of its right operand"
         if isinstance(op, Reshape) and arg in new_layouts and n not in layouts:
             return tuple(range(arg.rank)), "a view of row-major memory moves nothing"
         if order == "channels":

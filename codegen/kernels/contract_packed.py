@@ -1,0 +1,304 @@
+"""Large, skinny or transposed matrix products: blocks of the sum, the wide operand packed where that pays.
+
+    for each block of the output in parallel:
+        for chunk of the sum in serial:                     `depth` terms
+            for column tile of the block:
+                panel = wide operand                        depth x tile: in L1. Or read where it is
+                for row tile of the block:
+                    acc = partial sums                      registers
+                    for term of the chunk: acc += narrow * wide
+                    partial sums = acc, in L2; after the last chunk: epilogue
+
+The wide operand is packed where many rows use it, so that they find it in L1 and in few pages, and where it has to
+be turned over: vectors along an axis that does not lie in rows. Otherwise a chunk of few terms is walked along its
+rows, as a stream. Either way the first row tile fetches the next column tile from memory. The sums are those of the
+whole sum in its order, whatever the blocks, and blocks are divided among threads: no result depends on either.
+
+Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015); the difference is that partial
+sums have a buffer of their own, because an epilogue may store something else, or more, and that the narrow operand
+is not packed: here this gained nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..compute import Axis, Computation, axis
+from ..dtypes import DTYPES
+from ..expr import Buffer, Expr, Fma, Load, Var, const, eq, minimum, select
+from ..loops import Alloc, If, Kernel, Let, Prefetch, Stmt, loop, store
+from ..machine import Machine
+from ..traverse import substitute
+from .analysis import unit_stride
+from .common import epilogue, parallel_over, round_up
+from .product import Product, is_long
+from .transpose import transposed_tile
+
+CACHE_LINE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixProduct:
+    """sum over k of narrow[row, k] * wide[k, column], at each point of the axes outside."""
+
+    c: Computation
+    narrow: Expr
+    wide: Load
+    row: Axis
+    column: Axis
+    k: Axis
+    outside: tuple[Axis, ...]
+
+    @property
+    def dtype(self) -> str:
+        return self.wide.dtype
+
+    @property
+    def turned(self) -> bool:
+        """Whether vectors of the wide operand must be made of columns of memory."""
+        return not unit_stride(self.wide, self.column.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """How a product is cut: the register tile in rows and vectors, the terms in a chunk of the sum, the number of
+    blocks, and whether the wide operand is packed."""
+
+    rows: int
+    vectors: int
+    depth: int
+    row_blocks: int
+    column_blocks: int
+    packed: bool
+
+
+def matrix_product(c: Computation, p: Product) -> MatrixProduct | None:
+    """The computation as matrix products, vectors along its last axis; None if it is something else."""
+    last = c.axes[-1]
+    if p.reduce.where is not None or len(p.reduce.axes) != 1 or not p.reduce.axes[0].is_full:
+        return None
+    if last not in p.columns or not isinstance(p.wide, Load):
+        return None
+    row = max(p.rows, key=lambda a: a.extent, default=axis("alone", 1))
+    outside = tuple(a for a in c.axes[:-1] if a is not row)
+    return MatrixProduct(c, p.narrow, p.wide, row, last, p.reduce.axes[0], outside)
+
+
+def schedule(m: MatrixProduct, b: Blocking, machine: Machine) -> tuple[Kernel, str]:
+    width = machine.lanes(DTYPES[m.dtype].bytes)
+    how = f"{b.rows}x{b.vectors * width} register tile, {b.row_blocks}x{b.column_blocks} blocks"
+    if b.depth < m.k.extent:
+        how += f", {b.depth} terms at a time"
+    if b.packed:
+        how += f", {'columns' if m.turned else 'rows'} packed"
+    return _Nest(m, b, width).kernel(), how
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """An axis cut into register tiles, and those into blocks of almost equal numbers of tiles. `tile` counts within
+    a block."""
+
+    extent: int
+    size: int  # of a tile
+    blocks: int
+    block: Var
+    tile: Var
+
+    @property
+    def full(self) -> int:
+        return self.extent // self.size
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.extent // self.size)
+
+    @property
+    def most(self) -> int:
+        """Tiles of the largest block."""
+        return -(-self.tiles // self.blocks)
+
+    @property
+    def rest(self) -> int:
+        """Size of the ragged tile, which is the last; 0 if there is none."""
+        return self.extent % self.size
+
+    def first(self) -> Expr:
+        """The block's first tile."""
+        return self.block * self.tiles // self.blocks
+
+    def count(self) -> Expr:
+        return (self.block + 1) * self.tiles // self.blocks - self.first()
+
+    def at(self, i: Expr) -> Expr:
+        """Position i of the tile, along the axis."""
+        return (self.first() + self.tile) * self.size + i
+
+    def over(self, size: int, body: tuple[Stmt, ...]) -> Stmt:
+        """The block's full tiles, or its ragged one."""
+        if size == self.size:
+            stop = self.count()
+            if self.rest:
+                stop = minimum(stop, self.full - self.first())
+            return loop("serial", self.tile, 0, stop, *body)
+        last = self.full - self.first()
+        return If(eq(self.block, self.blocks - 1), (loop("serial", self.tile, last, last + 1, *body),))
+
+    def sizes(self) -> list[int]:
+        """Sizes of tiles: full ones, then the ragged one."""
+        return [s for s in (self.size if self.full else 0, self.rest) if s]
+
+
+class _Nest:
+    """The loops of one product."""
+
+    def __init__(self, m: MatrixProduct, b: Blocking, width: int) -> None:
+        self.m, self.b, self.width = m, b, width
+        rows = _Cut(m.row.extent, b.rows, b.row_blocks, Var("row_block"), Var("row_tile"))
+        columns = _Cut(m.column.extent, b.vectors * width, b.column_blocks, Var("column_block"), Var("column_tile"))
+        self.rows, self.columns = rows, columns
+        self.chunks = -(-m.k.extent // b.depth)
+        self.chunk, self.term = Var("chunk"), Var("term")
+        self.i, self.j, self.v = Var("row"), Var("vec"), Var("lane")
+        deep = round_up(min(b.depth, m.k.extent), width)
+        self.panel = Buffer("panel", m.dtype, (deep, b.vectors, width), "local")
+        self.partial = Buffer("partial", m.dtype, (rows.most, columns.most, b.rows, b.vectors, width), "local")
+
+    def kernel(self) -> Kernel:
+        m = self.m
+        chunk: list[Stmt] = []
+        for columns in self.columns.sizes():
+            body = list(self.pack(columns)) if self.b.packed else []
+            body += [self.rows.over(rows, self.tile(rows, columns)) for rows in self.rows.sizes()]
+            chunk.append(self.columns.over(columns, tuple(body)))
+        task: list[Stmt] = [Alloc(self.partial)] if self.chunks > 1 else []
+        task += [Alloc(self.panel)] if self.b.packed else []
+        task.append(loop("serial", self.chunk, 0, self.chunks, *chunk))
+        tasks = [(a.var, a.extent) for a in m.outside]
+        tasks += [(self.rows.block, self.rows.blocks), (self.columns.block, self.columns.blocks)]
+        return Kernel(m.c.name, m.c.params, (parallel_over(tasks, tuple(task)),))
+
+    # --------------------------------------------------------------------------- the operands
+
+    @property
+    def first_term(self) -> Expr:
+        return self.chunk * self.b.depth
+
+    @property
+    def terms(self) -> Expr:
+        """How many terms this chunk has."""
+        depth, extent = self.b.depth, self.m.k.extent
+        if self.chunks == 1 or extent % depth == 0:
+            return const(min(depth, extent), "i64")
+        return minimum(extent - self.first_term, depth)
+
+    def narrow(self, i: Expr, k: Expr) -> Expr:
+        return substitute(self.m.narrow, {self.m.row.name: i, self.m.k.name: k})
+
+    def wide(self, k: Expr, j: Expr) -> Load:
+        m = self.m
+        return Load(m.wide.buffer, tuple(substitute(i, {m.column.name: j, m.k.name: k}) for i in m.wide.index))
+
+    def pack(self, columns: int) -> tuple[Stmt, ...]:
+        """The panel of a column tile: the wide operand for the terms of the chunk."""
+        m, k0, w, t, j, v = self.m, self.first_term, self.width, self.term, self.j, self.v
+        vectors = -(-columns // w)
+        if not m.turned:
+            column = self.columns.at(j * w + v)
+            value: Expr = self.wide(k0 + t, column)
+            if columns % w:
+                value = select(column < m.column.extent, value, 0.0)
+            copy = loop("vector", v, 0, w, store(self.panel, (t, j, v), value))
+            return (loop("serial", t, 0, self.terms, loop("unrolled", j, 0, vectors, copy)),)
+        part = Var("part")
+
+        def load(r: Expr, v: Expr) -> Expr:
+            column, k = self.columns.at(j * w + r), k0 + part * w + v
+            if columns % w:
+                column = minimum(column, m.column.extent - 1)  # lanes past the last column hold copies, never stored
+            value = self.wide(k, column)
+            return value if m.k.extent % w == 0 else select(k < m.k.extent, value, 0.0)
+
+        def keep(r: Expr, v: Expr, value: Expr) -> Stmt:
+            return store(self.panel, (part * w + r, j, v), value)
+
+        parts = (self.terms + (w - 1)) // w
+        turned = transposed_tile(m.dtype, w, load, keep)
+        return (loop("serial", j, 0, vectors, loop("serial", part, 0, parts, *turned)),)
+
+    def fetch(self, vectors: int) -> tuple[Stmt, ...]:
+        """Asks memory for a term's share of the next column tile's lines: the one to the right, or the first of the
+        block in the next chunk."""
+        if self.m.wide.buffer.space != "global":
+            return ()
+        w, line = self.width, CACHE_LINE // DTYPES[self.m.dtype].bytes
+        following = self.columns.tile + 1
+        ends = eq(following, self.columns.count())
+        k = self.first_term + select(ends, self.b.depth, const(0, "i64"))
+        column = (self.columns.first() + select(ends, const(0, "i64"), following)) * self.columns.size
+        lines = []
+        for q in range(vectors if self.m.turned else -(-vectors * w // line)):
+            if self.m.turned:  # a vector's rows of memory, one a term; their next lines when those are done
+                e = self.wide(k + self.term // w * w, column + self.term % w + q * w)
+            else:
+                e = self.wide(k + self.term, column + q * line)
+            lines.append(Prefetch(e.buffer, e.index))
+        return (If(eq(self.rows.tile, 0), tuple(lines)),)
+
+    # ----------------------------------------------------------------------- the register tile
+
+    def tile(self, rows: int, columns: int) -> tuple[Stmt, ...]:
+        m, w, i, j, v, t = self.m, self.width, self.i, self.j, self.v, self.term
+        vectors = -(-columns // w)
+        acc = Buffer("acc", m.dtype, (rows, vectors, w), "register")
+        wide = Buffer("wide", m.dtype, (vectors, w), "register")
+        scalar = Var("scalar", m.dtype)
+        column = self.columns.at(j * w + v)
+        valid = column < m.column.extent if columns % w else None
+        value: Expr
+        if self.b.packed:
+            value = self.panel[t, j, v]
+        else:
+            value = self.wide(self.first_term + t, column)
+            value = value if valid is None else select(valid, value, 0.0)
+
+        def over_vectors(*body: Stmt) -> Stmt:
+            return loop("unrolled", j, 0, vectors, loop("vector", v, 0, w, *body))
+
+        def over_points(*body: Stmt, kind: str = "unrolled") -> Stmt:
+            return loop(kind, i, 0, rows, loop(kind, j, 0, vectors, loop("vector", v, 0, w, *body)))
+
+        step = (
+            *self.fetch(vectors),
+            over_vectors(store(wide, (j, v), value)),
+            loop(
+                "unrolled",
+                i,
+                0,
+                rows,
+                Let(scalar, self.narrow(self.rows.at(i), self.first_term + t)),
+                over_vectors(store(acc, (i, j, v), Fma(scalar, wide[j, v], acc[i, j, v]))),
+            ),
+        )
+
+        def after(result: Expr) -> tuple[Stmt, ...]:
+            at = {m.row.name: self.rows.at(i), m.column.name: column, m.c.reductions[0].var.name: result}
+            return epilogue(m.c, at) if valid is None else (If(valid, epilogue(m.c, at)),)
+
+        finish: tuple[Stmt, ...]
+        if is_long(m.c):
+            done = Buffer("done", m.dtype, acc.shape, "local")
+            finish = (
+                Alloc(done),
+                over_points(store(done, (i, j, v), acc[i, j, v])),
+                over_points(*after(done[i, j, v]), kind="serial"),
+            )
+        else:
+            finish = (over_points(*after(acc[i, j, v])),)
+        start: Stmt = over_points(store(acc, (i, j, v), 0.0))
+        if self.chunks > 1:
+            place = (self.rows.tile, self.columns.tile, i, j, v)
+            start = If(eq(self.chunk, 0), (start,), (over_points(store(acc, (i, j, v), self.partial[place])),))
+            keep = over_points(store(self.partial, place, acc[i, j, v]))
+            finish = (If(eq(self.chunk, self.chunks - 1), finish, (keep,)),)
+        return (Alloc(acc), Alloc(wide), start, loop("serial", t, 0, self.terms, *step), *finish)
