@@ -17,7 +17,7 @@ from typing import Any
 from .compute import Axis, Chain, Computation, Reduce, Reduction, Stage
 from .dtypes import is_float
 from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import For, If, Kernel, Let, Prefetch, Stmt, Store
+from .loops import For, If, Kernel, Let, Prefetch, Shares, Stmt, Store
 from .traverse import transform
 
 Row = tuple[Any, ...]
@@ -213,14 +213,16 @@ def named(kernel: Kernel, name: str, buffers: tuple[Buffer, ...]) -> Kernel:
         match s:
             case For(var, start, stop, kind, body):
                 return For(var, on(start), on(stop), kind, tuple(map(visit, body)))
+            case Shares(body=body):
+                return replace(s, body=tuple(map(visit, body)))
+            case Prefetch(buffer, index):
+                return Prefetch(params.get(buffer, buffer), tuple(map(on, index)))
             case If(cond, then, orelse):
                 return If(on(cond), tuple(map(visit, then)), tuple(map(visit, orelse)))
             case Let(var, value):
                 return Let(var, on(value))
             case Store(buffer, index, value, streams):
                 return Store(params.get(buffer, buffer), tuple(map(on, index)), on(value), streams)
-            case Prefetch(buffer, index):
-                return Prefetch(params.get(buffer, buffer), tuple(map(on, index)))
         return s
 
     return Kernel(name, tuple(params.values()), tuple(map(visit, kernel.body)))

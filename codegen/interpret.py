@@ -34,7 +34,7 @@ import numpy as np
 from .dtypes import DTYPES, is_float, numpy_dtype
 from .errors import CodegenError
 from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store
+from .loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store
 from .mathlib import expand
 
 Scalar = Any  # a NumPy scalar of the expression's dtype
@@ -93,6 +93,10 @@ def _statement(s: Stmt, lanes: list[Lane]) -> Iterator[Barrier]:
             pass
         case Barrier():
             yield s
+        case Shares(first, last, extent, body):  # one thread has them all
+            if extent:
+                whole = {first.name: np.int64(0), last.name: np.int64(extent)}
+                yield from _block(body, [{**lane, **whole} for lane in lanes])
         case For(kind="vector"):
             yield from _block(s.body, [_with(lane, s.var, i) for lane in lanes for i in _range(s, lane)])
         case For(kind="thread"):

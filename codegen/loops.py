@@ -4,6 +4,7 @@ Grammar (e: expression of `expr`; b: buffer):
 
     kernel ::= name(parameters: buffers) statements
     s ::= for var in kind(e, e): statements     kind in KINDS, step 1
+        | for var, var in shares(n): statements each thread of a CPU has its share first <= i < last of 0 .. n - 1
         | var = e                               a let: visible to the end of its block
         | b[e, ...] = e                         store
         | b[e, ...] = stream(e)                 store past the caches, where nobody will read it soon
@@ -20,6 +21,10 @@ Loop kinds:
     unrolled    expanded when emitted; constant extent
     grid        iterations are GPU blocks (outermost only)
     thread      iterations are the threads of a block; may contain barriers in uniform control flow
+
+A `shares` loop is for schedules that keep something between the tasks of one thread, such as a chunk of the
+operands in its caches: the shares cover 0 .. n - 1, are contiguous, and none is empty. What is computed must not
+depend on how many there are. Outermost only.
 
 A vector or thread loop reads, statement by statement, as "all lanes do this, then all lanes do
 the next". The languages of the targets differ in which kinds they take: `verify` says which.
@@ -50,6 +55,14 @@ class For(Stmt):
     start: Expr
     stop: Expr
     kind: str
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares(Stmt):
+    first: Var
+    last: Var
+    extent: int
     body: tuple[Stmt, ...]
 
 
@@ -117,7 +130,7 @@ def store(buffer: Buffer, index: tuple[object, ...], value: object) -> Store:
 def bodies(s: Stmt) -> tuple[tuple[Stmt, ...], ...]:
     """The blocks inside a statement."""
     match s:
-        case For(body=body):
+        case For(body=body) | Shares(body=body):
             return (body,)
         case If(then=then, orelse=orelse):
             return (then, orelse)
@@ -153,6 +166,8 @@ def map_expressions(s: S, f: Callable[[Expr], Expr]) -> S:
     match s:
         case For(start=a, stop=b, body=body):
             return replace(s, start=f(a), stop=f(b), body=tuple(map_expressions(x, f) for x in body))
+        case Shares(body=body):
+            return replace(s, body=tuple(map_expressions(x, f) for x in body))
         case Let(value=v):
             return replace(s, value=f(v))
         case Store(index=index, value=v):

@@ -5,6 +5,7 @@ The text is Python's syntax, read with Python's parser and never executed:
     kernel ::= "def" name "(" [name ":" T extents] {"," name ":" T extents} ")" ":" block
     block  ::= indented statements | "pass"
     s ::= "for" name "in" kind "(" e "," e ")" ":" block       kind in loops.KINDS
+        | "for" name "," name "in" "shares" "(" integer ")" ":" block
         | "if" e ":" block {"elif" e ":" block} ["else" ":" block]
         | name "=" e                                           let; its dtype is that of e
         | name "[" e {"," e} "]" "=" e                         store
@@ -41,7 +42,7 @@ from typing import TypeVar
 from .dtypes import DTYPES, is_float
 from .errors import CodegenError
 from .expr import BINARY, SPACES, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store
+from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store
 
 # op: its sign and how tightly it binds, as in Python's grammar. Comparisons do not chain.
 _COMPARE, _UNARY, _ATOM = 1, 8, 9
@@ -103,11 +104,13 @@ def _statement(s: Stmt) -> list[str]:
         case For(var, start, stop, kind, body):
             head = f"for {var.name} in {kind}({print_expression(start)}, {print_expression(stop)}):"
             return [head, *_block(body)]
+        case Shares(first, last, extent, body):
+            return [f"for {first.name}, {last.name} in shares({extent}):", *_block(body)]
         case If(cond, then, orelse):
             lines = [f"if {print_expression(cond)}:", *_block(then)]
             if len(orelse) == 1 and isinstance(orelse[0], If):
-                first, *rest = _statement(orelse[0])
-                return [*lines, "el" + first, *rest]
+                head, *rest = _statement(orelse[0])
+                return [*lines, "el" + head, *rest]
             return [*lines, "else:", *_block(orelse)] if orelse else lines
         case Let(var, value):
             return [f"{var.name} = {print_expression(value)}"]
@@ -248,6 +251,13 @@ class _Parser:
                 orelse=[],
             ) if kind in KINDS:
                 return self.loop(name, kind, start, stop, body)
+            case ast.For(
+                target=ast.Tuple(elts=[ast.Name(id=first), ast.Name(id=last)]),
+                iter=ast.Call(func=ast.Name(id="shares"), args=[extent], keywords=[]),
+                body=body,
+                orelse=[],
+            ):
+                return self.shares(first, last, extent, body)
             case ast.If(test=test, body=then, orelse=orelse):
                 return If(self.expression(test), self.block(then), self.block(orelse))
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Name(id=space)) as call) if (
@@ -268,7 +278,7 @@ class _Parser:
                 return Prefetch(element.buffer, element.index)
             case ast.Expr(value=ast.Call(func=ast.Name(id="barrier"), args=[], keywords=[])):
                 return Barrier()
-        kinds = ", ".join(KINDS)
+        kinds = ", ".join((*KINDS, "shares"))
         raise _error(s, f"expected a let, a store, an allocation, `if`, `prefetch`, `barrier()` or a loop of {kinds}")
 
     def loop(self, name: str, kind: str, start: ast.expr, stop: ast.expr, body: list[ast.stmt]) -> For:
@@ -278,6 +288,13 @@ class _Parser:
         loop = For(self.bind(Var(name)), *bounds, kind, self.block(body))
         self.names = outer
         return loop
+
+    def shares(self, first: str, last: str, extent: ast.expr, body: list[ast.stmt]) -> Shares:
+        outer = self.names
+        self.names = dict(outer)
+        s = Shares(self.bind(Var(first)), self.bind(Var(last)), self.extent(extent), self.block(body))
+        self.names = outer
+        return s
 
     def allocation(self, name: str, space: str, call: ast.Call) -> Buffer:
         match call.args:

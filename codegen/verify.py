@@ -4,6 +4,7 @@ Everywhere: dtypes agree, names are defined before use and mean one thing at a t
 rank of its buffer, extents that must be known are constants. Which kinds of loops and memory each target
 takes is the table TARGETS. How loops nest:
 
+    shares              outermost
     parallel, grid      outermost: in no loop and no `if`; never both in one kernel
     thread              directly in a grid loop; outside thread loops, a grid loop stores nothing
     vector              holds serial and unrolled loops and `if`, no other loop, no barrier and no allocation
@@ -31,7 +32,22 @@ import numpy as np
 from .dtypes import DTYPES, is_float, numpy_dtype
 from .errors import CodegenError
 from .expr import BINARY, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from .loops import KINDS, Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store, loaded, statements, stored
+from .loops import (
+    KINDS,
+    Alloc,
+    Barrier,
+    For,
+    If,
+    Kernel,
+    Let,
+    Prefetch,
+    Shares,
+    Stmt,
+    Store,
+    loaded,
+    statements,
+    stored,
+)
 from .text import print_statement
 from .traverse import walk
 
@@ -150,6 +166,8 @@ class _Verifier:
         match s:
             case For():
                 self.loop(s, scope)
+            case Shares():
+                self.shares(s, scope)
             case Let(var, value):
                 self.expression(value, scope)
                 self.require(var.type == value.dtype, f"{var.name} is {var.type}, its value is {value.dtype}")
@@ -212,6 +230,16 @@ class _Verifier:
             inner.varying.add(s.var.name)
         self.block(s.body, inner)
 
+    def shares(self, s: Shares, scope: _Scope) -> None:
+        self.require("parallel" in self.takes.kinds, f"target {self.target} takes no shares: its threads are blocks")
+        self.require(scope.depth == 0, "shares must be outermost")
+        self.require(s.extent >= 0, f"shares of {s.extent}: expected no negative extent")
+        inner = scope.inside(loops=("parallel",))
+        for var in (s.first, s.last):
+            self.require(var.type == "i64", f"a bound of shares is {var.type}: expected i64")
+            self.bind(var, inner)
+        self.block(s.body, inner)
+
     def check_kind(self, s: For, scope: _Scope) -> None:
         kind, around = s.kind, scope.loops
         takes = [k for k in KINDS if k in self.takes.kinds]
@@ -241,9 +269,8 @@ class _Verifier:
             self.require(not in_block, f"{b.space} memory belongs to one thread: allocate it in the thread loop")
         self.bind(b, scope)
         if b.space != "shared" and not scope.loops:
-            shared = any(
-                isinstance(s, For) and s.kind in OUTERMOST and _uses(s, b) for s in statements(self.kernel.body)
-            )
+            divided = [s for s in self.kernel.body if isinstance(s, Shares) or _is_outermost(s)]
+            shared = any(_uses(s, b) for s in divided)
             self.require(not shared, f"{b.space} memory belongs to one thread: allocate it in the loop that uses it")
 
     # expressions
@@ -327,12 +354,16 @@ def _declaration(b: Buffer) -> str:
 
 
 def _headline(s: Stmt) -> str:
-    if isinstance(s, For):
+    if isinstance(s, (For, Shares)):
         s = replace(s, body=())
     elif isinstance(s, If):
         s = replace(s, then=(), orelse=())
     line = print_statement(s).split("\n")[0]
     return line if len(line) <= 120 else line[:117] + "..."
+
+
+def _is_outermost(s: Stmt) -> bool:
+    return isinstance(s, For) and s.kind in OUTERMOST
 
 
 def _extent(s: For) -> int:

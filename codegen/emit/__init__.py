@@ -4,6 +4,7 @@ How a loop becomes code:
 
     serial      a bottom-tested loop
     parallel    the same over [extent * tid / n, extent * (tid + 1) / n) of this thread
+    shares      its body once, with the bounds of that range
     unrolled    its body once for each value
     vector      its body once, on LLVM vectors of `extent` lanes; conditions that differ between
                 lanes become masks, uniform values stay scalar until a lane needs them

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..affine import LANE, Affine, number, ssa
 from ..dtypes import DTYPES
 from ..expr import Buffer
-from ..loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Stmt, Store, statements, stored
+from ..loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store, statements, stored
 from .expressions import Expressions
 
 
@@ -36,7 +36,7 @@ class Emitter(Expressions):
     def statements_top(self, body: tuple[Stmt, ...]) -> None:
         """Statements outside every loop: only thread 0 runs what is not divided among threads."""
         for s in body:
-            if isinstance(s, (Let, Alloc)) or (isinstance(s, For) and s.kind == "parallel"):
+            if isinstance(s, (Let, Alloc, Shares)) or (isinstance(s, For) and s.kind == "parallel"):
                 self.statement(s)
             else:
                 first = self.new("icmp eq i64 %tid, 0", "bool")
@@ -55,6 +55,8 @@ class Emitter(Expressions):
                 self.allocate(buffer)
             case If():
                 self.conditional(s)
+            case Shares():
+                self.shares(s)
             case For():
                 getattr(self, f"for_{s.kind}")(s)
             case Prefetch():
@@ -146,12 +148,23 @@ class Emitter(Expressions):
                 self.env[s.var.name] = base
                 self.block(s.body)
             return
+        first, last = self.share(n)
+        self.counted_loop(s.var.name, first + base, last + base, s.body)
+
+    def share(self, n: int) -> tuple[Affine, Affine]:
+        """The part of 0 .. n - 1 that this thread has: its first, and the first of the next thread."""
         bounds = []
         for t in ("%tid", self.pure("add nsw i64 %tid, 1", (), "i64").text):
             product = self.pure(f"mul nsw i64 {t}, {n}", (t,), "i64")
-            share = self.pure(f"udiv i64 {product.text}, %threads", (product.text,), "i64")
-            bounds.append(ssa(share.text) + base)
-        self.counted_loop(s.var.name, bounds[0], bounds[1], s.body)
+            bounds.append(ssa(self.pure(f"udiv i64 {product.text}, %threads", (product.text,), "i64").text))
+        return bounds[0], bounds[1]
+
+    def shares(self, s: Shares) -> None:
+        first, last = self.share(s.extent)
+        some = self.new(f"icmp slt i64 {self.scalar(first).text}, {self.scalar(last).text}", "bool")
+        with self.branch(some):
+            self.env[s.first.name], self.env[s.last.name] = first, last
+            self.block(s.body)
 
     def for_unrolled(self, s: For) -> None:
         start, stop = self.integer(s.start), self.integer(s.stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..affine import Affine, ssa
+from ..affine import Affine, number, ssa
 from ..dtypes import DTYPES, is_float
 from ..expr import Buffer, Expr
 from ..loops import Prefetch, Store
@@ -187,7 +187,7 @@ class Memory(Arithmetic):
         at = self.offset(s.buffer, s.index)
         assert isinstance(at, Affine)
         t, base = self.pointer_type(s.buffer), self.scalar(Affine(at.terms))
-        pointer = self.pointers[s.buffer]
+        pointer = self.pointers[s.buffer.name]
         for offset in (base.text, str(at.constant)):
             if offset != "0":
                 step = f"getelementptr {self.cell(s.buffer)}, {t} {pointer}, i64 {offset}"

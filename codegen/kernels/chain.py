@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from ..compute import BASE, Chain, Computation
 from ..expr import Buffer, Expr, Load, Var, const, minimum
-from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Stmt, Store, loop, map_expressions
+from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store, loop, map_expressions
 from ..machine import Machine
 from ..traverse import transform
 from .analysis import map_computation
@@ -68,9 +68,12 @@ def _inside(s: Stmt, flat: dict[str, Buffer]) -> Stmt:
         case If():
             both = (tuple(_inside(x, flat) for x in block) for block in (s.then, s.orelse))
             return replace(s, cond=on(s.cond), then=next(both), orelse=next(both))
+        case Shares(first, last, extent, body):  # one thread has them all
+            whole = (Let(first, const(0, "i64")), Let(last, const(extent, "i64")))
+            return loop("serial", "share", 0, 1, *whole, *(_inside(x, flat) for x in body))
+        case Prefetch() if s.buffer.name in flat:
+            return Prefetch(flat[s.buffer.name], linear(s.buffer, tuple(on(i) for i in s.index)))
         case Store() if s.buffer.name in flat:
             index = linear(s.buffer, tuple(on(i) for i in s.index))
             return Store(flat[s.buffer.name], index, on(s.value))
-        case Prefetch() if s.buffer.name in flat:
-            return Prefetch(flat[s.buffer.name], linear(s.buffer, tuple(on(i) for i in s.index)))
     return map_expressions(s, on)

@@ -24,6 +24,9 @@ lies innermost. The tile is rows x columns accumulators of vectors over that axi
 "packed": matrix products whose operands do not stay in a core's caches, or whose wide operand has unit stride along
 the sum while the narrow one has many rows. Blocks of the output and of the sum: see `contract_packed`.
 
+Where the sum is long for the size of the output, as in weight gradients, "outer" goes through it in chunks
+(`contract_chunked`).
+
 Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015) for the register tile.
 """
 
@@ -33,7 +36,7 @@ from ..compute import Computation
 from ..loops import Kernel
 from ..machine import Machine
 from ..traverse import variables
-from . import contract_dot, contract_outer, contract_packed
+from . import contract_chunked, contract_dot, contract_outer, contract_packed
 from .analysis import collapse, drop_unit_axes, unit_stride
 from .blocking import choose
 from .product import products
@@ -51,7 +54,7 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
     for p in products(c):
         guarded = p.reduce.where is not None and last.name in variables(p.reduce.where)
         if last in p.columns and unit_stride(p.wide, last.name) and last.extent >= 2 and not guarded:
-            return contract_outer.schedule(c, p, machine)
+            return contract_chunked.schedule(c, p, machine) or contract_outer.schedule(c, p, machine)
     for p in products(c):
         for a in reversed(p.reduce.axes):
             if a.extent >= 2 and unit_stride(p.narrow, a.name) and unit_stride(p.wide, a.name) and p.rows:

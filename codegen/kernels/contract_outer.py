@@ -70,7 +70,7 @@ def schedule(c: Computation, p: Product, machine: Machine) -> tuple[Kernel, str]
     last = c.axes[-1]
     dtype = p.reduce.value.dtype
     width = machine.lanes(DTYPES[dtype].bytes)
-    p = replace(p, reduce=replace(p.reduce, axes=_as_stored(p)))
+    p = replace(p, reduce=replace(p.reduce, axes=as_stored(p)))
     row, side, tile = _axes_and_tile(c, p, width, machine.registers)
     statements: list[Stmt] = []
     for row_seg in cut(row.extent, tile.rows) if row else [Segment(0, 1, 1)]:
@@ -100,7 +100,7 @@ def _axes_and_tile(c: Computation, p: Product, width: int, registers: int) -> tu
     return best[1:]
 
 
-def _as_stored(p: Product) -> tuple[Axis, ...]:
+def as_stored(p: Product) -> tuple[Axis, ...]:
     """The axes of the sum, those along which the wide operand moves furthest outermost: it is read as it lies."""
     names = frozenset(a.name for a in p.reduce.axes)
     strides = [s for s in load_strides(p.wide, names) if s is not None]
