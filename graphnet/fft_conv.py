@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from .convolution import Algorithm, Batch, Problem
+from .convolution import KERNEL, PASSED, STREAMED, Algorithm, Batch, Problem, price
 from .fft import factor
 from .node import Node, apply, constant
 from .ops.conv import Pair
@@ -32,10 +32,10 @@ from .ops.fourier_product import FourierCorrelation, FourierProduct
 from .ops.move import Transpose
 from .types import concrete
 
-# What things cost in operations of a direct sum, from measurements; a byte costs the same in every model.
-BYTE = 16.0  # between kernels
-PRODUCT = 1.2  # an operation of the product over channels
-STEP = 4.0  # an operation of a transform: no multiply-add, loads and stores
+# What things cost, in operations of direct sums: see `winograd_conv`, whose prices of bytes these are.
+PRODUCT = 1.5  # an operation of the product over channels
+STEP = 4.0  # an operation of a transform
+MOVED = 2.5  # operations of a transform with its loads and stores, for each without
 ERROR = 1e-6
 LONGEST = 128  # points of a straight line of code
 MOST = 6  # tile sizes that are considered for each direction: those of 1, 2, 3, ... tiles
@@ -94,15 +94,21 @@ class Tiling:
         return a, b
 
     def cost(self, p: Problem) -> float:
-        """Operations of the transforms and the product, and the price of the bytes between kernels."""
+        """Operations of the product, steps of the transforms, and bytes that kernels pass on: spectra, and those of the
+        kernel, unless they are constant."""
         rows, columns = self.points
         half = columns // 2 + 1
         frequencies, tiles = rows * half, math.prod(self.tiles(p)) * p.n
-        one = 1.4 * rows * columns * math.log2(columns) + 2.8 * half * rows * math.log2(max(rows, 1))
-        spectra = tiles * (p.c + p.k)  # of planes; those of the kernel or its gradient besides
-        traffic = 2 * 4.0 * frequencies * (2 * spectra + 4 * p.c * p.k)
-        product = 8.0 * frequencies * tiles * p.c * p.k
-        return STEP * one * (spectra + p.c * p.k) + PRODUCT * product + BYTE * traffic
+        one = MOVED * (1.4 * rows * columns * math.log2(columns) + 2.8 * half * rows * math.log2(max(rows, 1)))
+        c, k = (-(-e // p.lanes) * p.lanes for e in (p.c, p.k))
+        product = PRODUCT * 8.0 * frequencies * tiles * p.c * k
+        spectra = tiles * (k if p.gradient == "weight" and p.transformed == self.name else c + k)
+        passed = sum(price(PASSED, 8.0 * frequencies * tiles * e) for e in (c, k))
+        kernel = 16.0 * frequencies * p.c * p.k
+        matrices = price(STREAMED, kernel)
+        if not p.constant:
+            matrices += STEP * one * p.c * k + price(KERNEL, kernel)
+        return product + STEP * one * spectra + passed + matrices
 
     def refuse(self, p: Problem) -> str | None:
         if p.stride != (1, 1) or p.dilation != (1, 1):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .convolution import RESIDENT, Algorithm, Batch, Problem
+from .convolution import KERNEL, PASSED, RESIDENT, STREAMED, Algorithm, Batch, Problem, price
 from .node import Node, apply
 from .ops.broadcast import Reshape
 from .ops.matmul import MatMul
@@ -33,11 +33,7 @@ from .winograd import operations, transforms
 # What things cost, in operations of a product. They are ratios of rates that CPUs of today have in common, fitted to
 # measurements of the layers of AlexNet, VGG-16 and ResNet-18.
 STEP = 4.0  # an addition, load or store of one lane: one a cycle, where a product has two fused pairs
-NEAR = 4 << 20  # bytes that stay in a cache from one kernel to the next
-PASSED = 4.0, 8.0  # a byte that one kernel writes and the next reads: of those, beyond them
 SUMMED = 4.0, 24.0  # the same, where a weight gradient sums over tiles: it walks its operands more than once
-KERNEL = 12.0, 16.0  # a byte of a transformed kernel as it is written, scattered over frequencies
-STREAMED = 0.0, 24.0  # the same as it is read
 REGISTERS = 24  # values of a tile that stay in registers between its two directions; others are stored and loaded
 FEWEST = 12  # channels on either side, below which vectors are not full and the transforms are most of the work
 SCATTERED = 8  # channels of a pixel, below which the phases are brought together before they are transformed
@@ -135,12 +131,12 @@ class _Form:
             steps = self._steps("weight", turned=True) * wide_k
             if p.transformed != self.name:
                 steps += self._steps("input") * wide_c
-            passed = _price(SUMMED, row * c) + _price(SUMMED, row * k)
-            return product + STEP * t * steps + passed + _price(KERNEL, kernel) / 2
+            passed = price(SUMMED, row * c) + price(SUMMED, row * k)
+            return product + STEP * t * steps + passed + price(KERNEL, kernel) / 2
         steps = self._steps("input") * wide_c + self._steps("output") * wide_k
-        total = product + STEP * t * steps + (0.0 if p.constant else _price(KERNEL, kernel))
+        total = product + STEP * t * steps + (0.0 if p.constant else price(KERNEL, kernel))
         if kernel > RESIDENT:
-            total += _price(PASSED, row * c) + _price(PASSED, row * k) + _price(STREAMED, kernel)
+            total += price(PASSED, row * c) + price(PASSED, row * k) + price(STREAMED, kernel)
         return total
 
     def build(self, p: Problem, inputs: tuple[Node, ...], batch: Batch) -> Node:
@@ -176,11 +172,6 @@ class _Form:
         cotangent = apply(WinogradCotangent(self.m, self.r, self.tiles(p)), dy)
         product = apply(MatMul(), apply(Transpose((0, 2, 1)), x), cotangent)
         return apply(WinogradKernel(self.m, self.r, p.window, stride=p.stride), product)
-
-
-def _price(rate: tuple[float, float], nbytes: float) -> float:
-    """Of an array of so many bytes, at a rate for all of them and another for those that do not stay."""
-    return rate[0] * nbytes + rate[1] * max(0.0, nbytes - NEAR)
 
 
 def _panel(x: Node, columns: int, divisible: int, lanes: int) -> int:

@@ -66,7 +66,7 @@ def test_what_cannot_be_had_is_an_error_that_says_why():
 
 
 def test_a_preference_falls_back():
-    x, _, y = layer("prefer winograd", r=7)
+    x, _, y = layer("prefer winograd", r=3, dilation=2)
     a = np.random.default_rng(0).standard_normal((16, 16, 12, 12)).astype(np.float32)
     f = gn.compile(y, [x])
     assert decisions(f)[0].choice == "direct"
