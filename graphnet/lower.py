@@ -68,8 +68,9 @@ class _Lowering:
 
     def place(self, n: Node, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         """A logical index in the order of memory."""
-        if n in self.scratch:  # (F,T,C) as (T,F,C), of the tiles of one block
-            return index[1] - BASE, index[0], index[2]
+        if n in self.scratch:  # the block's axis first
+            first, *others = block_order(n)
+            return index[first] - BASE, *(index[a] for a in others)
         order = self.m.layouts.get(n)
         return index if order is None else tuple(index[a] for a in order)
 
@@ -101,7 +102,7 @@ class _Lowering:
         names = tuple(first.op.index_names) if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
         self.index = tuple(Var(x) for x in names)
         logical = [axis(x, e) for x, e in zip(names, shape, strict=True)]
-        order = (1, 0, 2) if first in self.scratch else self.m.layouts.get(first, tuple(range(len(shape))))
+        order = block_order(first) if first in self.scratch else self.m.layouts.get(first, tuple(range(len(shape))))
         axes = tuple(logical[a] for a in order) or (axis("i", 1),)
         if first.op.kind == "transform":
             return self.tile(first)
@@ -235,29 +236,32 @@ def lower(m: Module) -> Lowered:
     )
 
 
+def block_order(n: Node) -> tuple[int, ...]:
+    """The order in scratch memory of what a stage makes: the axis of blocks first, of tiles (F,T,C) or of rows."""
+    return (1, 0, 2) if n.op.kind in ("transform", "contract") else tuple(range(n.rank))
+
+
 def _chain(m: Module, stored: set[Node], g: Group, name: str) -> Step:
     """A group of stages. What none but the next stage reads lies in scratch memory."""
     scratch = {}
-    for nodes in g.stages[:-1]:
-        (n,) = nodes
-        if n not in g.stored:
-            frequencies, _, channels = concrete(n.shape)
-            scratch[n] = Buffer(f"{n.op.name}_block", FROM_NUMPY[n.dtype], (g.block, frequencies, channels), "local")
+    for k, n in enumerate(g.scratch):
+        _, *others = (concrete(n.shape)[a] for a in block_order(n))
+        scratch[n] = Buffer(f"{n.op.name}_block{k}", FROM_NUMPY[n.dtype], (g.block, *others), "local")
     lowered = []
     buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}
     slots: set[int] = set()
     for nodes in g.stages:
-        here = nodes if nodes is not g.stages[-1] else g.stored
-        stage = Group(nodes, (), tuple(n for n in nodes if n in here))
-        lowering = _Lowering(m, stored, stage, name, scratch)
+        stage = Group(nodes, (), tuple(n for n in nodes if n in g.stored or n in scratch))
+        lowering = _Lowering(m, stored | set(scratch), stage, name, scratch)
         lowering.buffers, lowering.slots = buffers, slots  # the same memory by the same name in every stage
         lowered.append(lowering.run())
     computations = tuple(c for c, *_ in lowered)
+    tiled = any(nodes[0].op.kind == "transform" for nodes in g.stages)
     axes = tuple(
-        c.axes[0].name if nodes[0].op.kind == "transform" else NAMES[1]
+        NAMES[1] if tiled and nodes[0].op.kind != "transform" else c.axes[0].name
         for c, nodes in zip(computations, g.stages, strict=True)
     )
-    extent = concrete(g.stages[1][0].shape)[1]
+    extent = concrete(g.stages[1][0].shape)[tiled]
     chain = Chain(name, computations, axes, extent, g.block, tuple(scratch.values()), tuple(buffers.values()))
     reads = frozenset().union(*(r for _, _, r, _ in lowered))
     writes = frozenset().union(*(w for _, _, _, w in lowered))

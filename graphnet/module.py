@@ -53,8 +53,9 @@ class Group:
     stored: tuple[Node, ...]
     reasons: tuple[str, ...] = ()
     prepared: bool = False
-    stages: tuple[tuple[Node, ...], ...] = ()  # the nodes in stages that run a block of tiles at a time
-    block: int = 0  # tiles in a block
+    stages: tuple[tuple[Node, ...], ...] = ()  # the nodes in stages that run a block of tiles or rows at a time
+    block: int = 0  # tiles or rows in a block
+    scratch: tuple[Node, ...] = ()  # what one stage hands to later ones, a block at a time
 
     @property
     def flops(self) -> int:

@@ -16,6 +16,7 @@ from .passes.expand import expand
 from .passes.fuse import fuse
 from .passes.layout import layout
 from .passes.memory import memory
+from .passes.rows import rows
 from .passes.simplify import simplify
 from .passes.specialise import specialise
 from .passes.split import split
@@ -35,6 +36,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("split", split),  # long reductions in two steps
     ("fuse", fuse),  # which nodes share a kernel
     ("block", block),  # which of them run together, a block of tiles at a time
+    ("rows", rows),  # kernels over the same rows that run a few rows at a time
     ("memory", memory),  # a place for every stored value
 )
 

@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from ..compute import BASE, Chain, Computation
 from ..expr import Buffer, Expr, Load, Var, const, minimum
-from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store, loop, map_expressions
+from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store, loaded, loop, map_expressions
 from ..machine import Machine
 from ..traverse import transform
 from .analysis import map_computation
+from .common import beyond_caches
 
 Schedule = Callable[[Computation, Machine], tuple[Kernel, str]]
 
@@ -30,7 +31,10 @@ def schedule(c: Chain, machine: Machine, one: Schedule) -> tuple[Kernel, str]:
     b = Var("tile_block")
     base = minimum(b * c.block, const(c.extent - c.block, "i64"))
     scratch = [Alloc(flat[x.name]) for x in c.scratch]
-    stages = [_inside(s, flat) for kernel, _ in scheduled for s in kernel.body]
+    loops = [s for kernel, _ in scheduled for s in kernel.body]
+    read = {x.name for s in loops for x in (*loaded(s), *c.scratch)}
+    streamed = frozenset(flat) - read if beyond_caches(c.params, machine) else frozenset()
+    stages = [_inside(s, flat, streamed) for s in loops]
     body = loop("parallel", b, 0, -(-c.extent // c.block), Let(BASE, base), *scratch, *stages)
     how = f"{c.block} of {c.extent} at a time: " + "; ".join(text for _, text in scheduled)
     return Kernel(c.name, tuple(flat[x.name] for x in c.params), (body,)), how
@@ -42,9 +46,9 @@ def _of_block(c: Computation, axis: str, block: int) -> Computation:
     return map_computation(c, {axis: BASE + Var(axis)}, axes)
 
 
-def _inside(s: Stmt, flat: dict[str, Buffer]) -> Stmt:
+def _inside(s: Stmt, flat: dict[str, Buffer], streamed: frozenset[str]) -> Stmt:
     """A statement of a kernel as one inside of a parallel loop: its loops serial, and the buffers of `flat`, which
-    schedules see in shapes of their own, one-dimensional."""
+    schedules see in shapes of their own, one-dimensional. Those `streamed` are stored past the caches."""
 
     def linear(buffer: Buffer, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         total: Expr = const(0, "i64")
@@ -63,17 +67,17 @@ def _inside(s: Stmt, flat: dict[str, Buffer]) -> Stmt:
     match s:
         case For():
             kind = "serial" if s.kind == "parallel" else s.kind
-            body = tuple(_inside(x, flat) for x in s.body)
+            body = tuple(_inside(x, flat, streamed) for x in s.body)
             return replace(s, start=on(s.start), stop=on(s.stop), kind=kind, body=body)
         case If():
-            both = (tuple(_inside(x, flat) for x in block) for block in (s.then, s.orelse))
+            both = (tuple(_inside(x, flat, streamed) for x in block) for block in (s.then, s.orelse))
             return replace(s, cond=on(s.cond), then=next(both), orelse=next(both))
         case Shares(first, last, extent, body):  # one thread has them all
             whole = (Let(first, const(0, "i64")), Let(last, const(extent, "i64")))
-            return loop("serial", "share", 0, 1, *whole, *(_inside(x, flat) for x in body))
+            return loop("serial", "share", 0, 1, *whole, *(_inside(x, flat, streamed) for x in body))
         case Prefetch() if s.buffer.name in flat:
             return Prefetch(flat[s.buffer.name], linear(s.buffer, tuple(on(i) for i in s.index)))
         case Store() if s.buffer.name in flat:
             index = linear(s.buffer, tuple(on(i) for i in s.index))
-            return Store(flat[s.buffer.name], index, on(s.value))
+            return Store(flat[s.buffer.name], index, on(s.value), s.buffer.name in streamed)
     return map_expressions(s, on)

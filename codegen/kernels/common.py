@@ -8,13 +8,22 @@ from typing import TypeVar
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES
-from ..expr import Expr, Load, Var, const, lift
+from ..expr import Buffer, Expr, Load, Var, const, lift
 from ..loops import For, Let, Stmt, loop, substitute_block
+from ..machine import Machine
 from ..traverse import substitute, variables, walk
 
 T = TypeVar("T")
 
+MUCH_MORE = 2  # times
 ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
+
+
+def beyond_caches(buffers: Iterable[Buffer], machine: Machine) -> bool:
+    """Whether a kernel over these touches much more than the caches hold. Whoever reads its results next then fetches
+    them from memory anyway, and a plain store would first fetch what it overwrites."""
+    touched = sum(b.size * DTYPES[b.dtype].bytes for b in buffers if b.space == "global")
+    return touched > MUCH_MORE * machine.cache_bytes
 
 
 def widest_dtype(c: Computation) -> str:

@@ -20,10 +20,9 @@ from ..loops import If, Kernel, Stmt, Store, loaded, loop
 from ..machine import Machine
 from ..traverse import walk
 from .analysis import access_strides, collapse, drop_unit_axes
-from .common import cut, epilogue, nest, round_up, rows_first, widest_dtype
+from .common import beyond_caches, cut, epilogue, nest, round_up, rows_first, widest_dtype
 
 NEAR = 1 << 12  # elements that stay in the first cache, in whatever order they are read
-MUCH_MORE = 2  # times
 LONG = 16  # values computed at a point
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
 
@@ -53,13 +52,12 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
 
 
 def streamed(block: tuple[Stmt, ...], machine: Machine) -> tuple[Stmt, ...]:
-    """The block, its stores past the caches where the kernel touches much more than they hold: whoever reads the
-    values next fetches them from memory anyway, and a plain store would first fetch what it overwrites."""
+    """The block, its stores past the caches where the kernel touches much more than they hold."""
     read = {b for s in block for b in loaded(s)}
     written = {s.buffer for s in block if isinstance(s, Store)}
-    if sum(b.size * DTYPES[b.dtype].bytes for b in read | written) < MUCH_MORE * machine.cache_bytes:
+    if not beyond_caches(read | written, machine):
         return block
-    return tuple(replace(s, streams=True) if isinstance(s, Store) and s.buffer not in read else s for s in block)
+    return tuple(replace(s, streams=s.buffer not in read) if isinstance(s, Store) else s for s in block)
 
 
 def crossed_axis(c: Computation) -> Axis | None:

@@ -25,7 +25,7 @@ from dataclasses import replace
 from ..compute import Axis, Computation, Reduce, Reduction
 from ..dtypes import DTYPES, is_float
 from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, minimum, ne, select
-from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
+from ..loops import Alloc, For, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, variables
 from .analysis import collapse_folds, drop_unit_axes, unit_stride
@@ -219,20 +219,21 @@ def _along(c: Computation, lane_axis: Axis, width: int) -> tuple[Kernel, str]:
     b, v = Var("chunk"), Var("lane")
     rest = tuple(a for a in axes if a is not lane_axis)
     full = lane_axis.is_full
-    # With bounds that depend on the point, blocks start at the lower bound and the last is masked.
+    # With bounds that depend on the point, blocks start at the lower bound and any may be the last: all are masked.
     point: Expr = lane_axis.lo + b * lanes + v
-    masked = not full or lane_axis.extent % lanes != 0
-    inner = loop(
-        "vector",
-        v,
-        0,
-        lanes,
-        *acc.accumulate({lane_axis.name: point}, point < lane_axis.hi if masked else None),
-    )
+    whole = lane_axis.extent // lanes if full else 0
+
+    def chunks(first: Expr, last: Expr, valid: Expr | None) -> For:
+        inner = loop("vector", v, 0, lanes, *acc.accumulate({lane_axis.name: point}, valid))
+        return loop("serial", b, first, last, inner)
+
     blocks = (lane_axis.hi - lane_axis.lo + (lanes - 1)) // lanes
+    inner = [chunks(const(0, "i64"), const(whole, "i64"), None)] if whole else []
+    if not full or lane_axis.extent % lanes:
+        inner.append(chunks(const(whole, "i64"), blocks, point < lane_axis.hi))
     body = (
         *acc.start(),
-        *loop_axes(rest, {}, "serial", (loop("serial", b, 0, blocks, inner),)),
+        *loop_axes(rest, {}, "serial", tuple(inner)),
         *acc.fold_lanes(),
         *epilogue(c, acc.result(const(0, "i64"))),
     )

@@ -17,7 +17,7 @@ from .activation import StopGradient
 from .arithmetic import Abs
 from .broadcast import reduced_shape, reshape, sum
 from .compare import where
-from .power import Exp, Log
+from .power import Exp, Log, Reciprocal
 from .reduce import max
 
 
@@ -62,7 +62,7 @@ class Softmax(AlongAxis):
 
     def graph(self, x: Node) -> Node:
         e = apply(Exp(), _shifted(x, self.axis))
-        return e / sum(e, self.axis, keepdims=True)
+        return e * apply(Reciprocal(), sum(e, self.axis, keepdims=True))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (node * (cotangent - sum(cotangent * node, self.axis, keepdims=True)),)

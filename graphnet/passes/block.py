@@ -61,6 +61,7 @@ def block(m: Module) -> Module:
             reasons=reasons,
             stages=(*(e.nodes for e in earlier), g.nodes),
             block=size,
+            scratch=tuple(n for e in earlier for n in e.stored if n not in kept),
         )
         gone |= {first, second}
         decisions.append(
