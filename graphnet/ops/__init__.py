@@ -1,61 +1,11 @@
 """All ops. Each file defines op classes and the functions that users call."""
 
-from . import (
-    activation,
-    arithmetic,
-    avg_pool,
-    broadcast,
-    compare,
-    conv,
-    conv1d,
-    elementwise,
-    fourier,
-    fourier_forward,
-    fourier_inverse,
-    fourier_product,
-    index,
-    loss,
-    matmul,
-    max_pool,
-    move,
-    norm,
-    operators,
-    pool,
-    power,
-    random,
-    reduce,
-    relayout,
-    softmax,
-    transform,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+from . import operators
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 operators.install()
-
-__all__ = [
-    "activation",
-    "arithmetic",
-    "avg_pool",
-    "broadcast",
-    "compare",
-    "conv",
-    "conv1d",
-    "elementwise",
-    "fourier",
-    "fourier_forward",
-    "fourier_inverse",
-    "fourier_product",
-    "index",
-    "loss",
-    "matmul",
-    "max_pool",
-    "move",
-    "norm",
-    "operators",
-    "pool",
-    "power",
-    "random",
-    "reduce",
-    "relayout",
-    "softmax",
-    "transform",
-]
