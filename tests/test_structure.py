@@ -44,7 +44,7 @@ GRAPHNET = (
     ("function",),
     ("show.*",),
     ("graphnet",),
-    ("models.*", "bench.*"),
+    ("models.*", "bench.*", "reference"),
     ("training",),
     ("cli.*",),
 )
