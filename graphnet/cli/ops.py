@@ -15,7 +15,7 @@ What it says is made from the ops themselves."""
 
 EXAMPLES = """\
 examples:
-  graphnet ops
+  graphnet ops relu
   graphnet ops conv2d softmax
   graphnet ops --markdown > docs/ops.md"""
 
