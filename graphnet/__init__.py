@@ -35,9 +35,18 @@ from .ops.matmul import matmul, matrix_transpose
 from .ops.max_pool import max_pool2d
 from .ops.move import concatenate, flip, pad, slice, transpose
 from .ops.norm import batch_norm, batch_norm_inference, batch_norm_updates, global_avg_pool2d
+from .ops.normalise import (
+    group_norm,
+    instance_norm,
+    layer_norm,
+    lp_normalize,
+    mean_variance_normalization,
+    rms_norm,
+)
 from .ops.power import power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
 from .ops.reduce import argmax, max, mean, min, prod
+from .ops.response import local_response_norm
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .show import Drawing, draw
 from .state import State
@@ -112,16 +121,21 @@ __all__ = [
     "ge",
     "global_avg_pool2d",
     "gradient",
+    "group_norm",
     "gt",
     "init",
     "input",
+    "instance_norm",
     "key",
+    "layer_norm",
     "le",
     "leaky_relu",
+    "local_response_norm",
     "log_softmax",
     "logical_and",
     "logical_or",
     "logsumexp",
+    "lp_normalize",
     "lt",
     "make_graph",
     "matmul",
@@ -130,6 +144,7 @@ __all__ = [
     "max_pool2d",
     "maximum",
     "mean",
+    "mean_variance_normalization",
     "min",
     "minimum",
     "mse",
@@ -143,6 +158,7 @@ __all__ = [
     "power",
     "prod",
     "reshape",
+    "rms_norm",
     "slice",
     "softmax",
     "softplus",

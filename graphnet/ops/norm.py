@@ -38,7 +38,7 @@ class BatchNorm(Op):
     axis: int = 1
 
     def __post_init__(self) -> None:
-        _check_epsilon(self.name, self.epsilon)
+        check_epsilon(self.name, self.epsilon)
 
     def infer(self, x: Type, scale: Type, shift: Type) -> Type:
         _check(self.name, x, self.axis, {"scale": scale, "shift": shift})
@@ -89,7 +89,7 @@ class _Statistics:
 
     def inverse(self, epsilon: float) -> Node:
         """1 / sqrt(variance + epsilon), of the biased variance."""
-        return _inverse_root(self.squares / self.n, epsilon)
+        return inverse_root(self.squares / self.n, epsilon)
 
 
 def _statistics(x: Node, axis: int) -> _Statistics:
@@ -109,7 +109,7 @@ def _one_less(n: Extent, x: Node) -> Node:
     return below if n.substitute(dict.fromkeys(n.names, 1)) != 1 else maximum(below, 1.0)
 
 
-def _inverse_root(variance: Node, epsilon: float) -> Node:
+def inverse_root(variance: Node, epsilon: float) -> Node:
     return apply(Reciprocal(), apply(Sqrt(), variance + epsilon))
 
 
@@ -130,7 +130,7 @@ def _check(op: str, x: Type, axis: int, vectors: dict[str, Type]) -> None:
             raise DTypeError(f"{op}: x is {x.dtype}, {name} {v.dtype}; see gn.cast")
 
 
-def _check_epsilon(op: str, epsilon: object) -> None:
+def check_epsilon(op: str, epsilon: object) -> None:
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 < epsilon < math.inf:
         raise GraphnetError(f"{op}: epsilon must be a finite number > 0, not {epsilon!r}")
 
@@ -150,7 +150,7 @@ def batch_norm(x: Node, scale: Node, shift: Node, epsilon: float = 1e-5, axis: i
 
     The variance is the biased one; `batch_norm_updates` keeps averages for `batch_norm_inference`."""
     (a,) = normalise_axes(axis, x.rank)
-    _check_epsilon("batch_norm", epsilon)
+    check_epsilon("batch_norm", epsilon)
     return apply(BatchNorm(float(epsilon), a), x, scale, shift)
 
 
@@ -161,11 +161,11 @@ def batch_norm_inference(
     """(x - mean) / sqrt(variance + epsilon) * scale + shift, with statistics that are given, (C,) each.
 
     Written as x * a + b, with a and b one number a channel."""
-    _check_epsilon("batch_norm_inference", epsilon)
+    check_epsilon("batch_norm_inference", epsilon)
     a, channels = _channels(x, axis)
     vectors = {"scale": scale, "shift": shift, "mean": mean, "variance": variance}
     _check("batch_norm_inference", x.type, a, {name: v.type for name, v in vectors.items()})
-    slope = scale * _inverse_root(variance, float(epsilon))
+    slope = scale * inverse_root(variance, float(epsilon))
     return x * reshape(slope, channels) + reshape(shift - mean * slope, channels)
 
 
