@@ -166,12 +166,11 @@ def group_norm(
 ) -> Node:
     """x (N, C, ...) normalised over `groups` runs of neighbouring channels of each image, times scale (C,), plus
     shift (C,), if given."""
-    if x.rank < 2 or not isinstance(x.shape[1], int):
+    if x.rank < 2 or not isinstance(c := x.shape[1], int):
         raise ShapeError(f"group_norm needs (N, C, ...) with a known number of channels, not {x!r}")
-    n, c, *rest = x.shape
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or c % groups:
         raise ShapeError(f"group_norm: {c} channels cannot be divided into {groups!r} groups")
-    wide = reshape(x, (n, groups, c // groups, *rest))
+    wide = reshape(x, (x.shape[0], groups, c // groups, *x.shape[2:]))
     y = reshape(apply(Standardise(tuple(range(2, wide.rank)), float(epsilon)), wide), x.shape)
     return _affine("group_norm", y, scale, shift, (c,), (c, *(1,) * (x.rank - 2)))
 
