@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from .dtypes import DTYPES, is_float
+from .dtypes import DTYPES, is_float, is_storage, numpy_dtype
 
 UNARY = ("neg", "abs", "not", "sqrt", "floor", "exp", "log", "tanh")
 ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "and", "or", "xor", "shl", "shr")
@@ -273,6 +273,8 @@ def binary(op: str, a: object, b: object) -> Expr:
     b = lift(b, a.dtype)
     if a.dtype != b.dtype:
         raise TypeError(f"{op}: operands of different dtypes, {a.dtype} and {b.dtype}")
+    if is_storage(a.dtype):
+        raise TypeError(f"{op}: no arithmetic on {a.dtype}, a storage type; cast to {DTYPES[a.dtype].wide}")
     if a.dtype == "bool":
         return _fold_bool(op, a, b)
     if is_float(a.dtype):
@@ -324,7 +326,7 @@ def unary(op: str, a: Expr) -> Expr:
     if op == "neg" and isinstance(a, Const) and not is_float(a.dtype):
         return _wrapped(-int(a.value), a.dtype)
     if op == "not" and isinstance(a, Const):
-        return Const(not a.value, "bool")
+        return Const(not a.value, "bool") if a.dtype == "bool" else _wrapped(~int(a.value), a.dtype)
     return Unary(op, a)
 
 
@@ -358,6 +360,10 @@ def select(cond: Expr, a: object, b: object) -> Expr:
 def cast(a: Expr, dtype: str) -> Expr:
     if a.dtype == dtype:
         return a
+    if isinstance(a, Cast) and is_storage(dtype) and a.a.dtype == dtype and a.type == DTYPES[dtype].wide:
+        return a.a  # widened, and back
+    if isinstance(a, Const) and is_storage(a.dtype) and dtype == DTYPES[a.dtype].wide:
+        return Const(float(numpy_dtype(a.dtype).type(a.value)), dtype)
     if isinstance(a, Const) and not is_float(a.dtype):
         return lift(a.value, dtype) if is_float(dtype) or dtype == "bool" else _wrapped(int(a.value), dtype)
     return Cast(a, dtype)

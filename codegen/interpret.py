@@ -11,11 +11,12 @@ whose result depends on that has a race, which the emulator looks for.
 
 What an operation means, where languages differ:
 
-    integers        wrap; shifts by 0 .. bits - 1 only; shr keeps the sign of i32 and i64
+    integers        wrap; shifts by 0 .. bits - 1 only; shr keeps the sign of signed ones
     floordiv, mod   round toward minus infinity; division by zero is an error
     max, min        IEEE 754-2019's maximum and minimum: NaN in either gives NaN, and -0 < +0
     fma             rounded once
-    cast            float to int truncates toward zero; NaN and what does not fit are errors
+    cast            float to int truncates toward zero; NaN and what does not fit are errors; integers wrap;
+                    integers become float16 and bfloat16 by way of float32, all else is rounded once
     select          evaluates only the side that it takes
     exp, log, tanh  the expressions of `mathlib`
 
@@ -31,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import DTYPES, is_float, numpy_dtype
+from .dtypes import DTYPES, is_float, is_storage, numpy_dtype
 from .errors import CodegenError
 from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from .loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store
@@ -198,9 +199,9 @@ def _compute(e: Expr, lane: Lane, memo: dict[int, Scalar]) -> Scalar:
         case Fma(a, b, c):
             return _fma(_evaluate(a, lane, memo), _evaluate(b, lane, memo), _evaluate(c, lane, memo))
         case Cast(a, dtype):
-            return _cast(_evaluate(a, lane, memo), dtype)
+            return _cast(_evaluate(a, lane, memo), a.dtype, dtype)
         case Bitcast(a, dtype):
-            return _evaluate(a, lane, memo).view(numpy_dtype(dtype))
+            return np.asarray(_evaluate(a, lane, memo), numpy_dtype(a.dtype)).view(numpy_dtype(dtype))[()]
     raise TypeError(f"not an expression: {e!r}")
 
 
@@ -244,8 +245,10 @@ def _fma_f32(a: np.float32, b: np.float32, c: np.float32) -> np.float32:
     return np.float32(total)
 
 
-def _cast(x: Scalar, dtype: str) -> Scalar:
+def _cast(x: Scalar, source: str, dtype: str) -> Scalar:
     target = numpy_dtype(dtype)
+    if is_storage(source) or (is_storage(dtype) and not is_float(source)):
+        x = np.float32(x)
     if DTYPES[dtype].kind in ("int", "uint") and isinstance(x, np.floating):
         limits = np.iinfo(target)
         if not (np.isfinite(x) and limits.min <= int(x) <= limits.max):
@@ -275,7 +278,7 @@ def _division(divide: Callable[[Scalar, Scalar], Scalar]) -> Callable[[Scalar, S
 _UNARY: dict[str, Callable[[Scalar], Scalar]] = {
     "neg": np.negative,
     "abs": np.abs,
-    "not": np.logical_not,
+    "not": np.invert,
     "sqrt": np.sqrt,
     "floor": np.floor,
 }

@@ -151,7 +151,7 @@ _INSTRUCTIONS = frozenset(f"{_ARITHMETIC} {_CONVERSIONS} {_MEMORY_AND_CONTROL}".
 _INTRINSICS = frozenset(
     [
         *(f"llvm.{f}.{t}" for f in ("fma", "fabs", "sqrt", "floor", "minimum", "maximum") for t in ("f32", "f64")),
-        *(f"llvm.{f}.{t}" for f in ("smin", "smax", "umin", "umax") for t in ("i8", "i32", "i64")),
+        *(f"llvm.{f}.{t}" for f in ("smin", "smax", "umin", "umax") for t in ("i8", "i16", "i32", "i64")),
         _BLOCK_INDEX,
         _THREAD_INDEX,
         _BARRIER,

@@ -24,12 +24,9 @@ from __future__ import annotations
 
 import keyword
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, NoReturn
 
-import numpy as np
-
-from .dtypes import DTYPES, is_float, numpy_dtype
+from .dtypes import DTYPES, is_float, is_storage, limits, wide
 from .errors import CodegenError
 from .expr import BINARY, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from .loops import (
@@ -74,12 +71,12 @@ OUTERMOST = ("parallel", "grid")
 
 _OPERANDS = {  # op: the kinds of dtypes it takes (all numbers where it is not here)
     **dict.fromkeys(("sqrt", "floor", "exp", "log", "tanh", "div"), ("float",)),
-    **dict.fromkeys(("neg", "abs"), ("float", "int")),
+    "abs": ("float", "int"),
     **dict.fromkeys(("floordiv", "mod", "shl", "shr"), ("int", "uint")),
     **dict.fromkeys(("and", "or", "xor"), ("int", "uint", "bool")),
     **dict.fromkeys(("eq", "ne"), ("float", "int", "uint", "bool")),
     "fma": ("float",),
-    "not": ("bool",),
+    "not": ("int", "uint", "bool"),
 }
 _NUMBERS = ("float", "int", "uint")
 
@@ -320,8 +317,10 @@ class _Verifier:
             self.fail(f"{op}: operands of {' and '.join(a.dtype for a in args)}: expected one dtype")
         kinds = _OPERANDS.get(op, _NUMBERS)
         if DTYPES[dtype].kind not in kinds:
-            takes = ", ".join(d.name for d in DTYPES.values() if d.kind in kinds)
+            takes = ", ".join(d.name for d in DTYPES.values() if d.kind in kinds and not d.wide)
             self.fail(f"{op} of {dtype}: expected {takes}")
+        if is_storage(dtype):
+            self.fail(f"{op} of {dtype}, a storage type: expected its operands cast to {wide(dtype)}")
 
     def access(self, b: Buffer, index: tuple[Expr, ...], scope: _Scope) -> None:
         """A load or store; the indices have been checked as expressions."""
@@ -382,11 +381,5 @@ def _fits(value: bool | int | float, dtype: str) -> bool:
         return value in (0, 1)
     if is_float(dtype):
         return isinstance(value, (int, float))
-    lowest, highest = _limits(dtype)
+    lowest, highest = limits(dtype)
     return isinstance(value, int) and lowest <= value <= highest
-
-
-@cache
-def _limits(dtype: str) -> tuple[int, int]:
-    limits = np.iinfo(numpy_dtype(dtype))
-    return int(limits.min), int(limits.max)

@@ -12,7 +12,7 @@ from .errors import GraphnetError, ShapeError, VerifyError
 from .node import Graph, Input, Node, Parameter, toposort
 from .op import Op
 from .site import where
-from .types import Dim, Extent, Type, substitute
+from .types import STORAGE, Dim, Extent, Type, substitute
 
 
 def evaluate(
@@ -83,6 +83,12 @@ def with_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
     return replace(op, **changed) if changed else op
 
 
+def reference(op: Op, t: Type, inputs: Iterable[np.ndarray]) -> np.ndarray:
+    """An op's NumPy meaning. float16 and bfloat16 are read as float32, and the result is rounded to them."""
+    out = np.asarray(op.evaluate(*(x.astype(np.float32) if x.dtype.name in STORAGE else x for x in inputs)))
+    return out.astype(t.dtype) if t.dtype in STORAGE else out
+
+
 def _value(n: Node, inputs: tuple[np.ndarray, ...], sizes: Mapping[str, int]) -> np.ndarray:
     op = with_sizes(n.op, sizes) if sizes else n.op
     if type(op).evaluate is Op.evaluate:
@@ -90,7 +96,7 @@ def _value(n: Node, inputs: tuple[np.ndarray, ...], sizes: Mapping[str, int]) ->
             raise GraphnetError(f"op {op.name} has neither evaluate nor graph: {n!r}")
         leaves = {i: a for i, a in zip(n.inputs, inputs, strict=True)}
         return _composite(op.graph(*n.inputs), leaves, sizes)
-    out = np.asarray(op.evaluate(*inputs))
+    out = reference(op, n.type, inputs)
     shape: tuple[Extent, ...] = tuple(substitute(e, sizes) for e in n.shape)
     if out.dtype != n.dtype or out.shape != shape:
         raise VerifyError(f"{op.name}: evaluate gave {out.dtype}{list(out.shape)}, infer {n.type}{where(n.sites)}")

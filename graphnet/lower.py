@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import log2
 
 from codegen.compute import BASE, Axis, Chain, Computation, Reduce, Reduction, Stage, axis
-from codegen.dtypes import FROM_NUMPY
+from codegen.dtypes import FROM_NUMPY, is_float, wide
 from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift
 from codegen.loops import If, Let, Store
 from codegen.program import Program, Step
@@ -26,16 +26,17 @@ NAMES = ("i", "j", "l", "m", "u", "v", "w", "z", *(f"i{n}" for n in range(64)))
 
 
 class _Argument(Operand):
-    """An input of an op's body: reads through to wherever the value is."""
+    """An input of an op's body: reads through to wherever the value is. What is stored as float16 or bfloat16 is read
+    as float32; `typed` rounds what the body makes of it."""
 
     def __init__(self, lowering: _Lowering, node: Node) -> None:
         self.lowering = lowering
         self.node = node
-        self.dtype = FROM_NUMPY[node.dtype]
+        self.dtype = wide(FROM_NUMPY[node.dtype])
         self.shape = concrete(node.shape)
 
     def __call__(self, *index: Expr) -> Expr:
-        return self.lowering.value(self.node, tuple(lift(i, "i64") for i in index))
+        return cast(self.lowering.value(self.node, tuple(lift(i, "i64") for i in index)), self.dtype)
 
 
 class _Lowering:
@@ -90,7 +91,7 @@ class _Lowering:
             else:
                 body = self.body(n, index)
                 assert isinstance(body, Expr), f"{n!r} folds, but is not stored"
-                self.shared[key] = body
+                self.shared[key] = typed(body, n)
         return self.shared[key]
 
     def body(self, n: Node, index: tuple[Expr, ...]) -> Expr | Reduce:
@@ -116,7 +117,7 @@ class _Lowering:
                 reductions.append(Reduction(result, body))
                 lets.append((var, cast(result, var.dtype)))
             else:
-                lets.append((var, body))
+                lets.append((var, typed(body, n)))
         return self.finish(axes, tuple(reductions), tuple(lets), self.stores())
 
     def stores(self) -> tuple[Store, ...]:
@@ -134,7 +135,7 @@ class _Lowering:
             for n, var in self.inside.items():
                 value = point.value if n is first else self.body(n, point.index)
                 assert isinstance(value, Expr), f"{n!r} folds, after a transform"
-                here.append(Let(var, value))
+                here.append(Let(var, typed(value, n)))
             results.append((tuple(here), self.stores(), point.valid))
         if tile.stages or tile.inner:
             each = [(*h, *s) if valid is None else (If(valid, (*h, *s)),) for h, s, valid in results]
@@ -164,6 +165,12 @@ class _Lowering:
         return frozenset(self.plan.slot[n] for n in roots if n in self.plan.slot) & written
 
 
+def typed(body: Expr, n: Node) -> Expr:
+    """What an op computes, as its node's dtype: the rounding of float16 and bfloat16. No other dtype changes."""
+    dtype = FROM_NUMPY[n.dtype]
+    return cast(body, dtype) if body.dtype == wide(dtype) else body
+
+
 def _immediate(n: Node) -> Const | None:
     """The value of a constant whose elements are all equal."""
     if not isinstance(n.op, Constant) or n.op.array.size == 0:
@@ -171,7 +178,8 @@ def _immediate(n: Node) -> Const | None:
     values = n.op.array.reshape(-1)
     if values.size > 1 and not (values == values[0]).all():
         return None
-    e = const(values[0].item(), FROM_NUMPY[n.dtype])
+    dtype = FROM_NUMPY[n.dtype]
+    e = const(float(values[0]) if is_float(dtype) else values[0].item(), dtype)
     return e if isinstance(e, Const) else None
 
 

@@ -161,7 +161,10 @@ class Constant(Op):
 
     @property
     def label(self) -> str:
-        return f"{self.array.reshape(-1)[0]:g}" if self.type.shape == () else ""
+        if self.type.shape != ():
+            return ""
+        first = self.array.reshape(-1)[0]
+        return f"{float(first) if self.type.is_float else first:g}"
 
 
 @located

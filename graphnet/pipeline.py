@@ -21,6 +21,7 @@ from .passes.simplify import simplify
 from .passes.specialise import specialise
 from .passes.split import split
 from .passes.stabilise import stabilise
+from .passes.widen import widen
 from .verify import verify
 
 Pass = Callable[[Module], Module]
@@ -31,6 +32,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("expand", expand),  # composite ops become the ops they are made of
     ("simplify", simplify),  # constants, algebra
     ("specialise", specialise),  # named sizes become numbers
+    ("widen", widen),  # folds and products of float16 in float32
     ("choose_conv", choose_conv),  # the algorithm of each convolution and gradient
     ("layout", layout),  # the order of axes in memory, and explicit conversions
     ("split", split),  # long reductions in two steps

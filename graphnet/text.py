@@ -38,7 +38,7 @@ from .init import INITIALISERS, Initialiser, Value
 from .node import Constant, Graph, Input, Node, Parameter, apply, make_graph
 from .op import OPS, Op
 from .site import Site, derived
-from .types import DTYPES, Dim, Type, concrete, extent
+from .types import DTYPES, FLOATS, Dim, Type, concrete, extent
 
 SMALL = 16  # constants of at most so many elements are written as numbers
 
@@ -136,7 +136,7 @@ def _shortest(x: np.generic) -> bool | int | float:
     """A Python number that gives `x` again; float32 0.1 as 0.1, not 0.10000000149011612."""
     if isinstance(x, np.float32) and np.isfinite(x) and np.float32(float(str(x))) == x:
         return float(str(x))
-    return x.item()
+    return float(x) if x.dtype.name in FLOATS else x.item()
 
 
 def _attribute_text(value: Any) -> str:

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from codegen.dtypes import FROM_NUMPY
+from codegen.dtypes import FROM_NUMPY, is_float, is_storage
 
 from .errors import DTypeError, ShapeError
 
 DTYPES = tuple(FROM_NUMPY)  # "float32", "float64", "int32", ...
-FLOATS = ("float32", "float64")
+FLOATS = tuple(d for d, code in FROM_NUMPY.items() if is_float(code))
+STORAGE = tuple(d for d, code in FROM_NUMPY.items() if is_storage(code))  # computed in float32, rounded at each node
+INTEGERS = tuple(d for d in DTYPES if d not in FLOATS and d != "bool")
 
 Monomial = tuple["Atom", ...]
 
@@ -194,6 +196,10 @@ class Type:
     @property
     def is_float(self) -> bool:
         return self.dtype in FLOATS
+
+    @property
+    def is_integer(self) -> bool:
+        return self.dtype in INTEGERS
 
     def with_shape(self, shape: Shape) -> Type:
         return Type(self.dtype, shape)

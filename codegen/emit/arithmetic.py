@@ -18,8 +18,10 @@ INT_OPS = {
     "shl": "shl",
     "shr": "ashr",
 }
+UINT_OPS = {**INT_OPS, "shr": "lshr"}
 FLOAT_COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq", "ne": "une"}
 INT_COMPARE = {"lt": "slt", "le": "sle", "eq": "eq", "ne": "ne"}
+UINT_COMPARE = {"lt": "ult", "le": "ule", "eq": "eq", "ne": "ne"}
 CASTS = {  # (from kind, to kind) -> instruction when widening, when narrowing, when the same size
     ("float", "float"): ("fpext", "fptrunc", ""),
     ("float", "int"): ("fptosi",) * 3,
@@ -173,6 +175,8 @@ class Arithmetic(Builder):
         """Floor division or its remainder; LLVM's divide truncates toward zero."""
         names = (p.text, q.text)
         t = p.type
+        if DTYPES[p.dtype].kind == "uint":
+            return self.pure(f"{'udiv' if op == 'floordiv' else 'urem'} {p}, {q.text}", names, p.dtype, lanes)
         if lanes == 1 and q.text.isdigit() and int(q.text) & (int(q.text) - 1) == 0:
             shift, rest = int(q.text).bit_length() - 1, int(q.text) - 1
             if op == "floordiv":
@@ -207,7 +211,8 @@ class Arithmetic(Builder):
         which = 2 if old.bytes == new.bytes else 0 if new.bytes > old.bytes else 1
         instruction = CASTS[old.kind, new.kind][which]
         if not instruction:
-            return Value(x.text, target, x.lanes)
+            same = Value(x.text, target, x.lanes)
+            return ssa(x.text) if target == "i64" and x.lanes == 1 and x.text.startswith("%") else same
         to = Value("", target, x.lanes).type
         result = self.pure(f"{instruction} {x} to {to}", (x.text,), target, x.lanes)
         return ssa(result.text) if target == "i64" and x.lanes == 1 else result

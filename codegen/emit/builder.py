@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
+import numpy as np
+
 from ..affine import Affine
-from ..dtypes import DTYPES
+from ..dtypes import DTYPES, is_storage, numpy_dtype
 from ..errors import CodegenError
 from ..expr import Expr
 from ..loops import Kernel
@@ -71,7 +73,9 @@ CPU = Dialect("cpu", {}, ("parallel",), 'nounwind "prefer-vector-width"="512" "n
 
 
 def float_text(value: float, dtype: str) -> str:
-    """LLVM's exact spelling: the bits of the value as a double."""
+    """LLVM's exact spelling: the bits of the value as a double; those of its own type where registers hold bits."""
+    if is_storage(dtype):
+        return str(int(np.asarray(value, numpy_dtype(dtype)).view(np.uint16)))
     if dtype == "f32":
         value = struct.unpack("f", struct.pack("f", value))[0]
     return f"0x{struct.unpack('Q', struct.pack('d', value))[0]:016X}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import mathlib
+from .. import half, mathlib
 from ..affine import Affine, number, ssa
-from ..dtypes import is_float
+from ..dtypes import DTYPES, is_float, is_storage
 from ..expr import Binary, Bitcast, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from ..traverse import children
-from .arithmetic import FLOAT_COMPARE, FLOAT_OPS, INT_COMPARE, INT_OPS
+from .arithmetic import FLOAT_COMPARE, FLOAT_OPS, INT_COMPARE, INT_OPS, UINT_COMPARE, UINT_OPS
 from .builder import Operand, Scope, Value, float_text, type_text
 from .memory import Memory
 
@@ -54,6 +54,15 @@ class Expressions(Memory):
         x = self.value(e.a)
         return self.new(f"bitcast {x} to {type_text(e.type, x.lanes)}", e.type, x.lanes)
 
+    def conversion(self, e: Cast) -> Operand:
+        """A cast; from and to storage types by operations on bits."""
+        if e.type == e.a.dtype or not (is_storage(e.type) or is_storage(e.a.dtype)):
+            return self.cast(self.operand(e.a), e.a.dtype, e.type)
+        key = (f"cast to {e.type}", id(e.a))
+        if key not in self.expanded:
+            self.expanded[key] = (e.a, half.convert(e.a, e.type))
+        return self.operand(self.expanded[key][1])
+
     def unary(self, op: str, a: Expr) -> Operand:
         if op in ("exp", "log", "tanh"):
             key = (op, id(a))
@@ -66,7 +75,11 @@ class Expressions(Memory):
                 return v.scale(-1)
             v = self.materialise(v)
         if op == "not":
-            return self.invert(v)
+            if v.dtype == "bool":
+                return self.invert(v)
+            ones = "-1" if v.lanes == 1 else f"splat ({DTYPES[v.dtype].llvm} -1)"
+            result = self.pure(f"xor {v}, {ones}", (v.text,), v.dtype, v.lanes)
+            return ssa(result.text) if v.dtype == "i64" and v.lanes == 1 else result
         if op == "neg":
             if is_float(v.dtype):
                 return self.new(f"fneg {v}", v.dtype, v.lanes)
@@ -86,19 +99,22 @@ class Expressions(Memory):
         if p.dtype == "bool":
             return self.boolean(op, p, q)
         if op in ("min", "max"):
-            name = {"min": "minimum", "max": "maximum"}[op] if is_float(p.dtype) else f"s{op}"
+            integer = "u" if DTYPES[p.dtype].kind == "uint" else "s"
+            name = {"min": "minimum", "max": "maximum"}[op] if is_float(p.dtype) else f"{integer}{op}"
             result = self.extremum(name, p, q)
             return ssa(result.text) if result.dtype == "i64" and result.lanes == 1 else result
         (p, q), lanes = self.unify(p, q)
         if op in FLOAT_COMPARE:
-            kind, table = ("fcmp", FLOAT_COMPARE) if is_float(p.dtype) else ("icmp", INT_COMPARE)
+            integers = UINT_COMPARE if DTYPES[p.dtype].kind == "uint" else INT_COMPARE
+            kind, table = ("fcmp", FLOAT_COMPARE) if is_float(p.dtype) else ("icmp", integers)
             return self.pure(f"{kind} {table[op]} {p}, {q.text}", (p.text, q.text), "bool", lanes)
         if is_float(p.dtype):
             return self.new(f"{FLOAT_OPS[op]} {p}, {q.text}", p.dtype, lanes)
         if op in ("floordiv", "mod"):
             result = self.divide(op, p, q, lanes)
         else:
-            result = self.pure(f"{INT_OPS[op]} {p}, {q.text}", (p.text, q.text), p.dtype, lanes)
+            ops = UINT_OPS if DTYPES[p.dtype].kind == "uint" else INT_OPS
+            result = self.pure(f"{ops[op]} {p}, {q.text}", (p.text, q.text), p.dtype, lanes)
         return ssa(result.text) if result.dtype == "i64" and lanes == 1 else result
 
     def buffers_read(self, e: Expr) -> frozenset[str]:
@@ -160,7 +176,7 @@ _EVALUATE: dict[type, Callable[[Expressions, Any], Operand]] = {
     Load: lambda self, e: self.load(e.buffer, e.index),
     Select: Expressions.select,
     Fma: Expressions.fma,
-    Cast: lambda self, e: self.cast(self.operand(e.a), e.a.dtype, e.type),
+    Cast: Expressions.conversion,
     Bitcast: Expressions.bitcast,
     Unary: lambda self, e: self.unary(e.op, e.a),
     Binary: lambda self, e: self.binary(e.op, e.a, e.b),

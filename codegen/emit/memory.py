@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..affine import Affine, number, ssa
-from ..dtypes import DTYPES, is_float
+from ..dtypes import DTYPES, is_float, is_storage
 from ..expr import Buffer, Expr
 from ..loops import Prefetch, Store
 from .arithmetic import Arithmetic
@@ -173,7 +173,8 @@ class Memory(Arithmetic):
         )
 
     def overload(self, dtype: str, lanes: int) -> str:
-        return f"v{lanes}{'f' if is_float(dtype) else 'i'}{8 * DTYPES[dtype].bytes}"
+        kind = "f" if is_float(dtype) and not is_storage(dtype) else "i"
+        return f"v{lanes}{kind}{8 * DTYPES[dtype].bytes}"
 
     def space(self, buffer: Buffer) -> int:
         return self.dialect.addrspace.get(buffer.space, 0)

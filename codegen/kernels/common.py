@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..compute import Axis, Computation, Reduce
-from ..dtypes import DTYPES
+from ..dtypes import DTYPES, wide
 from ..expr import Buffer, Expr, Load, Var, const, lift
 from ..loops import For, Let, Stmt, loop, substitute_block
 from ..machine import Machine
@@ -31,7 +31,7 @@ def widest_dtype(c: Computation) -> str:
     exprs = [r.reduce.value for r in c.reductions] + c.point_expressions()
     # Indices are i64 but live in scalar registers: only loaded and computed values count.
     found = {x.dtype for e in exprs for x in walk(e) if isinstance(x, Load)} | {s.buffer.dtype for s in c.all_stores()}
-    return max(found or {"f32"}, key=lambda d: DTYPES[d].bytes)
+    return max({wide(d) for d in found} or {"f32"}, key=lambda d: DTYPES[d].bytes)
 
 
 def parallel_over(axes: Iterable[tuple[Var, int]], body: tuple[Stmt, ...]) -> For:

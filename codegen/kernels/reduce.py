@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..compute import Axis, Computation, Reduce, Reduction
-from ..dtypes import DTYPES, is_float
+from ..dtypes import DTYPES, is_float, limits
 from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, minimum, ne, select
 from ..loops import Alloc, For, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
@@ -42,8 +42,7 @@ def start_value(op: str, dtype: str) -> Const:
     elif is_float(dtype):
         value = float("-inf") if op in ("max", "argmax") else float("inf")
     else:
-        bits = DTYPES[dtype].bytes * 8
-        low, high = (0, 2**bits - 1) if DTYPES[dtype].kind == "uint" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        low, high = limits(dtype)
         value = low if op in ("max", "argmax") else high
     e = const(value, dtype)
     assert isinstance(e, Const)

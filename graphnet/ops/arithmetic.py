@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codegen.dtypes import is_float
+from codegen.dtypes import DTYPES, is_float
 from codegen.expr import Expr, select, unary
 from codegen.expr import ne as ne_expr
 
@@ -174,7 +174,8 @@ class Sign(Unary):
         return np.sign(x)
 
     def scalar(self, x: Expr) -> Expr:
-        return select(x < 0, -1, select(x > 0, 1, x))
+        positive = select(x > 0, 1, x)
+        return positive if DTYPES[x.dtype].kind == "uint" else select(x < 0, -1, positive)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (None,)

@@ -13,19 +13,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from codegen.dtypes import FROM_NUMPY
-from codegen.expr import Expr
+from codegen.dtypes import DTYPES, FROM_NUMPY, limits
+from codegen.expr import Expr, const, ne, select
 from codegen.expr import cast as cast_expr
 
 from ..errors import DTypeError, GraphnetError
 from ..node import Node, apply, constant
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import FLOATS, Type, broadcast_shapes, check_dtype
+from ..types import FLOATS, INTEGERS, Type, broadcast_shapes, check_dtype
 from .broadcast import at, sum_to
 
-NUMBERS = ("float32", "float64", "int32", "int64", "uint8")
-ACCEPTED = {"float": FLOATS, "number": NUMBERS, "bool": ("bool",), "any": (*NUMBERS, "bool")}
+NUMBERS = (*FLOATS, *INTEGERS)
+ACCEPTED = {
+    "float": FLOATS,
+    "integer": INTEGERS,
+    "number": NUMBERS,
+    "bool": ("bool",),
+    "bits": (*INTEGERS, "bool"),
+    "any": (*NUMBERS, "bool"),
+}
 
 
 def check_accepts(op: str, accepts: str, inputs: Sequence[Type]) -> None:
@@ -98,8 +105,10 @@ class Unary(Elementwise):
 
 @dataclass(frozen=True)
 class Cast(Elementwise):
-    """x as another dtype. Floats lose their fraction on the way to integers (values out of range are
-    undefined); anything but 0 becomes True."""
+    """x as another dtype: integers wrap, floats are rounded to nearest even, anything but 0 becomes True (NaN too).
+
+    Floats lose their fraction on the way to integers; what is out of range becomes the nearest integer that is not, and
+    NaN becomes 0 (NumPy and C leave both undefined)."""
 
     name = "cast"
     accepts = "any"
@@ -112,10 +121,24 @@ class Cast(Elementwise):
         return super().infer(*inputs).with_dtype(self.dtype)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return x.astype(self.dtype)
+        if self.dtype not in INTEGERS or x.dtype.kind != "f":
+            return x.astype(self.dtype)
+        low, high = limits(FROM_NUMPY[self.dtype])
+        inside = (x > float(low - 1)) & (x < float(high + 1))
+        out = np.where(inside, x, 0).astype(self.dtype)
+        out[~inside & (x < 0)] = low
+        out[~inside & (x > 0)] = high
+        return out
 
     def scalar(self, x: Expr) -> Expr:
-        return cast_expr(x, FROM_NUMPY[self.dtype])
+        to = FROM_NUMPY[self.dtype]
+        if self.dtype not in INTEGERS or DTYPES[x.dtype].kind != "float":
+            return cast_expr(x, to)
+        low, high = limits(to)
+        # Where float32 rounds a bound, the last number inside is the bound itself.
+        inside = (const(float(low - 1), x.dtype) < x) & (x < const(float(high + 1), x.dtype))
+        outside = select(x < 0.0, low, const(high, to))
+        return select(inside, cast_expr(x, to), select(ne(x, x), 0, outside))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         (x,) = node.inputs
@@ -153,12 +176,13 @@ def pair(x: Any, y: Any) -> tuple[Node, Node]:
 
 def _lifted(node: Node, value: Any) -> tuple[Node, Node]:
     array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" and array.dtype.name not in FLOATS:
         raise GraphnetError(f"cannot use {type(value).__name__} {value!r} with {node!r}; numbers and arrays are lifted")
+    fractional = array.dtype.name in FLOATS
     if node.dtype == "bool" and array.dtype.kind != "b":
         # Left to the op, which names both dtypes.
-        return node, constant(value, "float32" if array.dtype.kind == "f" else "int32")
-    if array.dtype.kind == "f" and not node.type.is_float:
+        return node, constant(value, "float32" if fractional else "int32")
+    if fractional and not node.type.is_float:
         node = cast(node, "float32")
     with np.errstate(over="ignore"):
         lifted = array.astype(node.dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops  # noqa: F401  (the rules below name them)
+from ..evaluate import reference
 from ..module import Module
 from ..node import Constant, Node, constant
 from ..rewrite import Rule, RuleSet, decisions, rewrite
@@ -162,7 +163,7 @@ def fold(node: Node) -> tuple[Node, str] | None:
     if elements(node.type) > min(LARGEST_CONSTANT, max((a.size for a in arrays), default=1)):
         return None
     with np.errstate(all="ignore"):
-        value = np.asarray(op.evaluate(*arrays), dtype=node.dtype)
+        value = np.asarray(reference(op, node.type, arrays), dtype=node.dtype)
     with derived(node.sites):
         return constant(value), "constant folding"
 

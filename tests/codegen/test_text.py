@@ -136,7 +136,7 @@ def test_a_name_leaves_scope_with_its_block() -> None:
         ("x[0] = 0.5", "line 2: expected an expression"),
         ("a = 1 < 2 < 3", "line 2: expected an expression"),
         ("a = i32(0.5)", "line 2: expected an integer"),
-        ("a = register(f16, 4)", "line 2: expected `register\\(dtype, extents\\)`"),
+        ("a = register(f8, 4)", "line 2: expected `register\\(dtype, extents\\)`"),
         ("while True: pass", "line 2: expected a let, a store"),
         ("for i in range(0, 3): pass", "line 2: .* a loop of serial, parallel"),
         ("import os", "line 2: expected a let"),
@@ -149,4 +149,4 @@ def test_malformed_text_is_refused_with_its_line(line: str, message: str) -> Non
 
 def test_a_parameter_needs_a_known_dtype() -> None:
     with pytest.raises(CodegenError, match="line 1: a parameter is"):
-        parse("def k(x: f16[4]):\n    pass\n")
+        parse("def k(x: f8[4]):\n    pass\n")

@@ -64,9 +64,10 @@ def test_a_target_refuses_loops_it_does_not_take(body: str, target: str, message
 REFUSED = {
     "x[0] = 1": "a value of i64: expected f32",
     "a = x[0] + f64(1.0)": "add: operands of f32 and f64",
-    "a = x[0] & x[0]": "and of f32: expected i32, i64, u8, bool",
+    "a = x[0] & x[0]": "and of f32: expected i8, i16, i32, i64, u8",
     "a = exp(n[0])": "exp of i64: expected f32, f64",
-    "a = ~n[0]": "not of i64: expected bool",
+    "a = ~x[0]": "not of f32: expected i8, i16",
+    "a = sqrt(cast(x[0], f16))": "sqrt of f16, a storage type: expected its operands cast to f32",
     "a = fma(n[0], n[0], n[0])": "fma of i64",
     "a = select(n[0], 1, 2)": "a condition of i64",
     "a = select(flag[0], 1, x[0])": "select: i64 or f32",

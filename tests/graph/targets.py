@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from codegen.compute import Axis, Reduce
-from codegen.dtypes import FROM_NUMPY, numpy_dtype
-from codegen.expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from codegen.dtypes import DTYPES, FROM_NUMPY, numpy_dtype, wide
+from codegen.expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var, cast
 from codegen.loops import Let, Store
 from graphnet.evaluate import evaluate
 from graphnet.function import compile
@@ -105,10 +105,10 @@ def _along(axis: Axis | None, place: dict[str, int], arrays: Mapping[str, np.nda
 
 class _BufferOperand(Operand):
     def __init__(self, buffer: Buffer) -> None:
-        self.buffer, self.dtype, self.shape = buffer, buffer.dtype, buffer.shape
+        self.buffer, self.dtype, self.shape = buffer, wide(buffer.dtype), buffer.shape
 
     def __call__(self, *index: Expr) -> Expr:
-        return self.buffer[index]
+        return cast(self.buffer[index], self.dtype)
 
 
 def reduce(r: Reduce, env: dict[str, int], arrays: Mapping[str, np.ndarray]) -> Any:
@@ -132,10 +132,11 @@ def reduce(r: Reduce, env: dict[str, int], arrays: Mapping[str, np.ndarray]) -> 
     return {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[r.op](np.array(values, dtype=dtype))
 
 
-_BITS = {"i32": 32, "i64": 64, "u8": 8}
+_BITS = {d.name: 8 * d.bytes for d in DTYPES.values() if d.kind in ("int", "uint")}
 
 _FUNCTIONS = {
-    "neg": lambda a: -a, "abs": abs, "not": lambda a: not a, "sqrt": np.sqrt, "floor": np.floor,
+    "neg": lambda a: -a, "abs": abs, "not": lambda a: not a if isinstance(a, bool) else ~a,
+    "sqrt": np.sqrt, "floor": np.floor,
     "exp": np.exp, "log": np.log, "tanh": np.tanh,
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
     "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "min": min, "max": max,
@@ -184,7 +185,8 @@ class Point:
                 at = tuple(self.value(i) for i in index)
                 inside = all(0 <= i < n for i, n in zip(at, buffer.shape, strict=True))
                 assert inside, f"{buffer.name}{list(at)} is outside of {buffer.shape}"
-                return self.arrays[buffer.name][at].item()
+                found = self.arrays[buffer.name][at]
+                return found if DTYPES[buffer.dtype].wide else found.item()
         raise TypeError(f"not an expression: {e!r}")
 
 
@@ -195,5 +197,5 @@ def _as(dtype: str, v: Any) -> Any:
     if dtype in _BITS:
         bits = _BITS[dtype]
         v = int(v) & ((1 << bits) - 1)
-        return v - (1 << bits) if dtype != "u8" and v >> (bits - 1) else v
-    return np.float32(v) if dtype == "f32" else np.float64(v)
+        return v - (1 << bits) if DTYPES[dtype].kind == "int" and v >> (bits - 1) else v
+    return numpy_dtype(dtype).type(v)

@@ -108,7 +108,7 @@ WRONG = [
     ("x = = 1", "line 1"),
     ("x = input('x', float32)\ny = frob(x)", "line 2: unknown op 'frob'"),
     ("y = exp(x)", "line 1: x is used before"),
-    ("x = input('x', float16)", "line 1: expected a type"),
+    ("x = input('x', float8)", "line 1: expected a type"),
     ("x = input('x', float32[3])\nx = exp(x)", "line 2: x is assigned twice"),
     ("x = input('x', float32[3])\ny = reshape(x, shape=(4,))", "line 2.*3 elements"),
     ("x = input('x', float32[3])\ny = reshape(x, form=(3,))", "line 2.*form"),
