@@ -10,6 +10,9 @@ all three for a few tiles, then for the next:
         y = inverse(s[t]), and what is fused with it
 
 Following Zlateski, Jia, Li and Durand (arXiv 1809.07851, section 4), who do so for all three steps.
+
+Where only weight gradients read the transformed images besides, which is much later, the images are transformed again
+for them: x, less than half as large, is there anyway, and v[t] need not leave the cache the first time.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ..convolution import RESIDENT
 from ..module import Decision, Group, Module
 from ..node import Node
 from ..ops.matmul import MatMul
+from ..ops.move import Transpose
 from ..types import concrete
 from .memory import group_reads
 
@@ -41,6 +45,7 @@ def block(m: Module) -> Module:
     made = {n: k for k, g in enumerate(m.groups) for n in g.nodes}
     merged: dict[int, Group] = {}
     gone: set[int] = set()
+    late: dict[int, list[Group]] = {}  # what is computed again, by the first group that reads it
     decisions = []
     for k, g in enumerate(m.groups):
         found = _stages(m, k, users, made)
@@ -51,7 +56,9 @@ def block(m: Module) -> Module:
         size = block_size(m.groups[second].nodes[0])
         earlier = (m.groups[first], m.groups[second])
         nodes = tuple(n for e in (*earlier, g) for n in e.nodes)
-        kept = tuple(n for e in earlier for n in e.stored if set(users[n]) - {first, second, k} or n in m.graph.results)
+        others = {n: set(users[n]) - {first, second, k} for e in earlier for n in e.stored}
+        again = _for_weight_gradients(g.nodes[0].inputs[0].inputs[0], m, others)
+        kept = tuple(n for n, read in others.items() if (read and n not in again) or n in m.graph.results)
         reasons = (f"{size} of {tiles} tiles at a time", *g.reasons)
         merged[k] = replace(
             g,
@@ -67,8 +74,11 @@ def block(m: Module) -> Module:
         decisions.append(
             Decision("block", g.nodes[0], f"{size} tiles at a time", "the transformed kernel stays cached")
         )
-    groups = tuple(merged.get(k, g) for k, g in enumerate(m.groups) if k not in gone)
-    return replace(m, groups=groups).decided(*decisions)
+        if again:
+            late.setdefault(min(others[again[0]]), []).append(m.groups[first])
+            decisions.append(Decision("block", again[0], "computed twice", "weight gradients read it much later"))
+    groups = [each for k, g in enumerate(m.groups) if k not in gone for each in (*late.get(k, ()), merged.get(k, g))]
+    return replace(m, groups=tuple(groups)).decided(*decisions)
 
 
 def _stages(m: Module, k: int, users: dict[Node, list[int]], made: dict[Node, int]) -> tuple[int, int] | None:
@@ -90,6 +100,13 @@ def _stages(m: Module, k: int, users: dict[Node, list[int]], made: dict[Node, in
     if 4 * frequencies * channels * concrete(product.shape)[2] > RESIDENT:
         return None
     return first, second
+
+
+def _for_weight_gradients(v: Node, m: Module, others: dict[Node, set[int]]) -> tuple[Node, ...]:
+    """The transformed images `v`, if kernels of weight gradients are all that reads them elsewhere; else none."""
+    products = [m.groups[k].nodes[0] for k in others.get(v, ())]
+    alone = all(isinstance(p.op, MatMul) and isinstance(p.inputs[0].op, Transpose) for p in products)
+    return (v,) if products and alone and v not in m.graph.results else ()
 
 
 def block_size(product: Node) -> int:

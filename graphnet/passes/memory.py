@@ -23,6 +23,7 @@ from .fuse import is_alias
 from .order import early
 
 ALIGNMENT = 64
+WAITS = (0, 1, 2, 4)  # kernels that a weight's gradient may let pass: see `order.early`
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +204,14 @@ class _Planner:
                 made = self.made_in[new]
                 before[made - start] |= {k - start for k in each if k < made and p in reads[k]}
         results = {k - start for k in each if all(n in self.slot for n in groups[k].stored)}
-        order = [*range(start), *(start + k for k in early(before, results))]
-        as_it_was = live(list(self.lives().values()))
-        self.arrange([groups[k] for k in order], [reads[k] for k in order])
-        if live(list(self.lives().values())) >= as_it_was:
-            self.arrange(groups, reads)
+        best, needed = (groups, reads), live(list(self.lives().values()))
+        for wait in WAITS:
+            order = [*range(start), *(start + k for k in early(before, results, wait))]
+            self.arrange([groups[k] for k in order], [reads[k] for k in order])
+            now = live(list(self.lives().values()))
+            if now < needed:
+                best, needed = (self.m.groups, self.reads), now
+        self.arrange(*best)
 
     def lives(self) -> dict[Node, Life]:
         """From when to when each value lives that has no slot yet, and how many bytes it needs."""

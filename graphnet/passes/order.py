@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 
-def early(before: Sequence[Collection[int]], results: Collection[int]) -> list[int]:
+def early(before: Sequence[Collection[int]], results: Collection[int], wait: int = 0) -> list[int]:
     """An order of the steps 0, 1, ... in which each comes after those of `before`, all smaller than itself.
 
     results: steps whose values leave the program, and need no memory of it. What leads to one of them alone is a
-    tail: its steps run together, once everything else that they need has run."""
+    tail: its steps run together, once everything else that they need has run, and `wait` more steps that are in no
+    tail: they may be about to use up what the step before them has made."""
     users: list[list[int]] = [[] for _ in before]
     for k, needed in enumerate(before):
         for j in needed:
@@ -37,9 +38,12 @@ def early(before: Sequence[Collection[int]], results: Collection[int]) -> list[i
     order: list[int] = []
     done: set[int] = set()
 
+    free = {end for end, needed in missing.items() if not needed}
+    ready: list[tuple[int, int]] = []  # the other tails, and the number of the step after which each may run
+    count = 0
+
     def run(steps: list[int]) -> None:
-        queue = list(steps)
-        for k in queue:  # grows
+        for k in steps:
             if k in done:
                 continue
             order.append(k)
@@ -47,10 +51,15 @@ def early(before: Sequence[Collection[int]], results: Collection[int]) -> list[i
             for end in waiting.get(k, ()):
                 missing[end].discard(k)
                 if not missing[end]:
-                    queue += members[end]
+                    ready.append((end, count + wait))
 
     for k in range(len(before)):
-        if k not in tail or not missing[tail[k]]:
+        if k not in tail or tail[k] in free:
+            count += k not in tail
             run([k])
+        while ready and ready[0][1] <= count:
+            run(members[ready.pop(0)[0]])
+    while ready:
+        run(members[ready.pop(0)[0]])
     run(list(range(len(before))))  # tails that wait for each other
     return order

@@ -45,13 +45,16 @@ def test_what_leads_to_one_result_runs_as_soon_as_it_can():
     # 0 -> 1 -> 2 -> 3 is the network back and forth; 4 and 5 make a result of 1; 6 and 7 make one of 3 each
     before = [set(), {0}, {1}, {2}, {1}, {4}, {3}, {3}]
     assert early(before, {5, 6, 7}) == [0, 1, 4, 5, 2, 3, 6, 7]
+    assert early(before, {5, 6, 7}, wait=1) == [0, 1, 2, 4, 5, 3, 6, 7]
 
 
+@pytest.mark.parametrize("wait", [0, 1, 3])
 @pytest.mark.parametrize("seed", range(20))
-def test_an_order_keeps_what_comes_before(seed):
+def test_an_order_keeps_what_comes_before(seed, wait):
     rng = np.random.default_rng(seed)
     before = [set(rng.integers(0, k, min(k, 2)).tolist()) if k else set() for k in range(40)]
-    order = early(before, set(rng.integers(0, 40, 8).tolist()))
+    ends = set(range(40)).difference(*before)
+    order = early(before, ends, wait)
     assert sorted(order) == list(range(40))
     at = {k: place for place, k in enumerate(order)}
     assert all(at[j] < at[k] for k, needed in enumerate(before) for j in needed)
