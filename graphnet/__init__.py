@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import init, optim
+from .custom_gradient import custom_gradient
+from .derivatives import hessian, hessian_vector_product, jacobian, jvp
 from .errors import DataError, DTypeError, GradientError, GraphnetError, ShapeError
 from .evaluate import evaluate
 from .function import Function, compile
@@ -48,6 +50,7 @@ from .ops.random import bernoulli, dropout, fold_in, key, uniform
 from .ops.reduce import argmax, max, mean, min, prod
 from .ops.response import local_response_norm
 from .ops.softmax import log_softmax, logsumexp, softmax
+from .scan import scan
 from .show import Drawing, draw
 from .state import State
 from .text import parse, to_text
@@ -109,6 +112,7 @@ __all__ = [
     "conv1d",
     "conv2d",
     "cross_entropy",
+    "custom_gradient",
     "div",
     "draw",
     "dropout",
@@ -123,9 +127,13 @@ __all__ = [
     "gradient",
     "group_norm",
     "gt",
+    "hessian",
+    "hessian_vector_product",
     "init",
     "input",
     "instance_norm",
+    "jacobian",
+    "jvp",
     "key",
     "layer_norm",
     "le",
@@ -159,6 +167,7 @@ __all__ = [
     "prod",
     "reshape",
     "rms_norm",
+    "scan",
     "slice",
     "softmax",
     "softplus",

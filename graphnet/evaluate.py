@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
+from .body import with_sizes
 from .errors import GraphnetError, ShapeError, VerifyError
 from .node import Graph, Input, Node, Parameter, toposort
 from .op import Op
@@ -67,20 +67,6 @@ def bind(n: Node, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
         if substitute(e, sizes) != actual:
             known = ", ".join(f"{k} = {v}" for k, v in sizes.items())
             raise ShapeError(f"{e} is not {actual}{f' ({known})' if known else ''}: {wanted}")
-
-
-def with_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
-    """The op with named sizes in its attributes filled in."""
-
-    def fill(value: Any) -> Any:
-        if isinstance(value, Dim):
-            return value.substitute(sizes)
-        if isinstance(value, Type):
-            return Type(value.dtype, fill(value.shape))
-        return tuple(fill(v) for v in value) if isinstance(value, tuple) else value
-
-    changed = {f.name: new for f in fields(op) if (new := fill(old := getattr(op, f.name))) != old}
-    return replace(op, **changed) if changed else op
 
 
 def reference(op: Op, t: Type, inputs: Iterable[np.ndarray]) -> np.ndarray:

@@ -13,7 +13,7 @@ Subclasses register themselves by `name`; `gn.<name>(*inputs, **attributes)` fol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -143,3 +143,16 @@ class Op:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
+@dataclass(frozen=True)
+class SeveralResults(Op):
+    """Base of the ops with several results. Each is a node of its own; those on the same inputs whose ops differ in
+    `result` alone are computed together, and differentiated together by `gradients`."""
+
+    result: int
+
+    def gradients(self, inputs: tuple[Node, ...], cotangents: Mapping[int, Node]) -> Sequence[Node | None]:
+        """Cotangents of the inputs, given those of some results."""
+        raise GradientError(f"{self.name} has no derivative")
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return self.gradients(node.inputs, {self.result: cotangent})

@@ -21,6 +21,7 @@ from .passes.simplify import simplify
 from .passes.specialise import specialise
 from .passes.split import split
 from .passes.stabilise import stabilise
+from .passes.unroll import unroll
 from .passes.widen import widen
 from .verify import verify
 
@@ -28,6 +29,7 @@ Pass = Callable[[Module], Module]
 Observer = Callable[[str, Module], None]
 
 PIPELINE: tuple[tuple[str, Pass], ...] = (
+    ("unroll", unroll),  # loops written out, step by step
     ("stabilise", stabilise),  # forms that do not overflow, while softmax and losses are still whole
     ("expand", expand),  # composite ops become the ops they are made of
     ("simplify", simplify),  # constants, algebra

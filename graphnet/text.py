@@ -2,7 +2,8 @@
 
 The text is Python's syntax, read with `ast` and never run. Grammar, one statement a line:
 
-    graph     ::= statement* ["return" [variable ("," variable)*]]
+    graph     ::= body* statement* ["return" [variable ("," variable)*]]
+    body      ::= "def" name "(" [variable ":" type ","]* "):" statement* "return" [value ("," value)*]
     statement ::= variable "=" value | "update(" variable "," value ")"
     value     ::= variable
                 | "input(" string "," type ")"
@@ -12,10 +13,12 @@ The text is Python's syntax, read with `ast` and never run. Grammar, one stateme
     type      ::= dtype | dtype "[" extent ("," extent)* "]"                a bare dtype is a scalar
     data      ::= number | nested lists of numbers | string                 base64 of the array's bytes
     attribute ::= number | string | True | False | None | "float('inf')" | extent | "(" [attribute ","]* ")"
+                | name                                                      of a body
     extent    ::= integer | name | extent ("+" | "-" | "*" | "//") extent   names are symbolic sizes
 
-Inputs come first, in the order of the graph's arguments; parameters that are only updated come last. A
-comment `# lenet.py:12 (gradient)` holds the node's sites.
+A body is a graph that an op has as an attribute, such as the step of a loop. Inputs come first, in the order of the
+graph's arguments; parameters that are only updated come last. A comment
+`# lenet.py:12 (gradient)` holds the node's sites.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -47,16 +51,49 @@ SMALL = 16  # constants of at most so many elements are written as numbers
 
 def to_text(graph: Graph, sites: bool = True) -> str:
     """The graph in the grammar above, with or without the users' lines."""
+    bodies = _bodies(graph)
+    sizes = {name for g in (graph, *bodies) for n in _ordered(g) for e in n.shape for name in getattr(e, "names", ())}
     names = _names(graph)
+    free = (f"body{k}" for k in count() if f"body{k}" not in sizes and f"body{k}" not in names.values())
+    titles: dict[Graph, str] = {}
+    lines = []
+    for body in bodies:
+        own = {n: n.name for n in body.inputs}
+        own |= {n: name for n, name in _names(body).items() if n not in own}
+        titles[body] = next(free)
+        lines.append(f"def {titles[body]}({', '.join(f'{n.name}: {type_text(n.type)}' for n in body.inputs)}):")
+        lines += [f"    {line}" for line in _statements(body, own, titles, sites, body.inputs)]
+    return "\n".join(lines + _statements(graph, names, titles, sites)) + "\n"
+
+
+def _statements(
+    graph: Graph, names: dict[Node, str], titles: dict[Graph, str], sites: bool, known: tuple[Node, ...] = ()
+) -> list[str]:
+    """The lines of one graph, in which `known` are the arguments."""
     lines = []
     for n in _ordered(graph):
-        if _is_inline(n):
+        if _is_inline(n) or n in known:
             continue
         comment = ", ".join(map(str, n.sites)) if sites else ""
-        lines.append(f"{names[n]} = {_call(n, names)}" + (f"  # {comment}" if comment else ""))
+        lines.append(f"{names[n]} = {_call(n, names, titles)}" + (f"  # {comment}" if comment else ""))
     lines += [f"update({_ref(p, names)}, {_ref(new, names)})" for p, new in graph.updates]
-    lines.append(f"return {', '.join(_ref(n, names) for n in graph.outputs)}".rstrip())
-    return "\n".join(lines) + "\n"
+    return [*lines, f"return {', '.join(_ref(n, names) for n in graph.outputs)}".rstrip()]
+
+
+def _bodies(graph: Graph) -> list[Graph]:
+    """The graphs that ops have as attributes, inner ones first."""
+    found: dict[Graph, None] = {}
+    stack = [(graph, False)]
+    while stack:
+        g, done = stack.pop()
+        if done:
+            found[g] = None
+        elif g not in found:
+            stack.append((g, True))
+            inner = [v for n in g.nodes() for v in vars(n.op).values() if isinstance(v, Graph)]
+            stack.extend((v, False) for v in reversed(inner) if v not in found)
+    del found[graph]
+    return list(found)
 
 
 def _ordered(graph: Graph) -> list[Node]:
@@ -91,10 +128,10 @@ def _is_inline(n: Node) -> bool:
 
 
 def _ref(n: Node, names: dict[Node, str]) -> str:
-    return _call(n, names) if _is_inline(n) else names[n]
+    return _call(n, names, {}) if _is_inline(n) else names[n]
 
 
-def _call(n: Node, names: dict[Node, str]) -> str:
+def _call(n: Node, names: dict[Node, str], titles: dict[Graph, str]) -> str:
     match n.op:
         case Input(label, t):
             return f"input({json.dumps(label, ensure_ascii=False)}, {type_text(t)})"
@@ -103,7 +140,8 @@ def _call(n: Node, names: dict[Node, str]) -> str:
         case Constant(t, data):
             return f"constant({type_text(t)}, {_data_text(t, data)})"
     parts = [_ref(i, names) for i in n.inputs]
-    parts += [f"{k}={_attribute_text(v)}" for k, v in n.op.attributes().items()]
+    for k, v in n.op.attributes().items():
+        parts.append(f"{k}={titles[v] if isinstance(v, Graph) else _attribute_text(v)}")
     return f"{n.op.name}({', '.join(parts)})"
 
 
@@ -165,32 +203,50 @@ def parse(text: str) -> Graph:
         tree = ast.parse(text)
     except SyntaxError as e:
         raise GraphnetError(f"line {e.lineno}: {e.msg}") from None
-    lines = text.splitlines()
-    names: dict[str, Node] = {}
-    inputs: list[Node] = []
+    return _graph(tree.body, text.splitlines(), {}, {})
+
+
+def _graph(
+    body: list[ast.stmt], lines: list[str], names: dict[str, Node], bodies: dict[str, Graph], inner: bool = False
+) -> Graph:
+    """The graph of some statements. names: the arguments, of a body."""
+    inputs = list(names.values())
     updates: list[tuple[Node, Node]] = []
     outputs: list[Node] = []
-    for s in tree.body:
+    for s in body:
         try:
             match s:
+                case ast.FunctionDef(name=name) if not inner:
+                    if name in bodies:
+                        raise GraphnetError(f"{name} is defined twice")
+                    bodies[name] = _graph(s.body, lines, _arguments(s.args), bodies, inner=True)
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     if name in names:
                         raise GraphnetError(f"{name} is assigned twice")
                     with derived(_sites(lines[(s.end_lineno or s.lineno) - 1])):
-                        names[name] = _node(value, names)
+                        names[name] = _node(value, names, bodies)
                     if isinstance(names[name].op, Input):
                         inputs.append(names[name])
                 case ast.Expr(value=ast.Call(func=ast.Name(id="update"), args=[p, new], keywords=[])):
-                    updates.append((_node(p, names), _node(new, names)))
-                case ast.Return(value=value) if s is tree.body[-1]:
+                    updates.append((_node(p, names, bodies), _node(new, names, bodies)))
+                case ast.Return(value=value) if s is body[-1]:
                     found = value.elts if isinstance(value, ast.Tuple) else [value] if value else []
-                    outputs = [_node(v, names) for v in found]
+                    outputs = [_node(v, names, bodies) for v in found]
                 case _:
                     raise GraphnetError("expected an assignment, update(...), or return at the end")
         except (GraphnetError, TypeError, ValueError) as e:
+            if str(e).startswith("line "):  # of a body
+                raise
             kind = type(e) if isinstance(e, GraphnetError) else GraphnetError
             raise kind(f"line {s.lineno}: {e}") from None
     return make_graph(outputs, inputs, updates)
+
+
+def _arguments(a: ast.arguments) -> dict[str, Node]:
+    """The inputs of a body."""
+    if a.posonlyargs or a.kwonlyargs or a.vararg or a.kwarg or a.defaults or any(x.annotation is None for x in a.args):
+        raise GraphnetError("the arguments of a body are names with types")
+    return {x.arg: apply(Input(x.arg, _type(x.annotation))) for x in a.args if x.annotation is not None}
 
 
 _SITE = re.compile(r"([^:#]+):(\d+)(?: \(([^)]*)\))?")
@@ -202,7 +258,7 @@ def _sites(line: str) -> tuple[Site, ...]:
     return tuple(Site(m[1], int(m[2]), m[3] or "") for m in found if m) if all(found) else ()
 
 
-def _node(e: ast.expr, names: dict[str, Node]) -> Node:
+def _node(e: ast.expr, names: dict[str, Node], bodies: dict[str, Graph]) -> Node:
     match e:
         case ast.Name(id=name):
             if name not in names:
@@ -213,9 +269,13 @@ def _node(e: ast.expr, names: dict[str, Node]) -> Node:
                 return apply(_LEAVES[name](args, keywords))
             if name not in OPS:
                 raise GraphnetError(f"unknown op {name!r}")
-            attributes = {k.arg: _attribute(k.value) for k in keywords if k.arg}
-            return apply(OPS[name](**attributes), *(_node(a, names) for a in args))
+            attributes = {k.arg: _body(k.value, bodies) or _attribute(k.value) for k in keywords if k.arg}
+            return apply(OPS[name](**attributes), *(_node(a, names, bodies) for a in args))
     raise GraphnetError(f"expected a variable or a call, not {ast.unparse(e)}")
+
+
+def _body(e: ast.expr, bodies: dict[str, Graph]) -> Graph | None:
+    return bodies.get(e.id) if isinstance(e, ast.Name) else None
 
 
 def _input(args: list[ast.expr], keywords: list[ast.keyword]) -> Op:

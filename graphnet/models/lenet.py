@@ -14,16 +14,16 @@ def lenet(x: Node) -> tuple[Node, dict[str, Node]]:
     """Logits (N, 10) of images x (N, 1, 28, 28), and the parameters by name."""
     weight, bias = gn.init.he_normal(), gn.init.zeros()
     p = {
-        "w1": gn.parameter("w1", (6, 1, 5, 5), init=weight),
-        "b1": gn.parameter("b1", (6,), init=bias),
-        "w2": gn.parameter("w2", (16, 6, 5, 5), init=weight),
-        "b2": gn.parameter("b2", (16,), init=bias),
-        "w3": gn.parameter("w3", (400, 120), init=weight),
-        "b3": gn.parameter("b3", (120,), init=bias),
-        "w4": gn.parameter("w4", (120, 84), init=weight),
-        "b4": gn.parameter("b4", (84,), init=bias),
-        "w5": gn.parameter("w5", (84, 10), init=weight),
-        "b5": gn.parameter("b5", (10,), init=bias),
+        "w1": gn.parameter("w1", (6, 1, 5, 5), init=weight, dtype=x.dtype),
+        "b1": gn.parameter("b1", (6,), init=bias, dtype=x.dtype),
+        "w2": gn.parameter("w2", (16, 6, 5, 5), init=weight, dtype=x.dtype),
+        "b2": gn.parameter("b2", (16,), init=bias, dtype=x.dtype),
+        "w3": gn.parameter("w3", (400, 120), init=weight, dtype=x.dtype),
+        "b3": gn.parameter("b3", (120,), init=bias, dtype=x.dtype),
+        "w4": gn.parameter("w4", (120, 84), init=weight, dtype=x.dtype),
+        "b4": gn.parameter("b4", (84,), init=bias, dtype=x.dtype),
+        "w5": gn.parameter("w5", (84, 10), init=weight, dtype=x.dtype),
+        "b5": gn.parameter("b5", (10,), init=bias, dtype=x.dtype),
     }
     h = gn.max_pool2d(gn.relu(gn.conv2d(x, p["w1"], padding="same") + p["b1"][:, None, None]), 2)  # (N, 6, 14, 14)
     h = gn.max_pool2d(gn.relu(gn.conv2d(h, p["w2"], padding="valid") + p["b2"][:, None, None]), 2)  # (N, 16, 5, 5)

@@ -10,12 +10,12 @@ def mlp(x: Node) -> tuple[Node, dict[str, Node]]:
     """Logits (N, 10) of images x (N, 1, 28, 28), and the parameters by name."""
     weight, bias = gn.init.he_normal(), gn.init.zeros()
     p = {
-        "w1": gn.parameter("w1", (784, 512), init=weight),
-        "b1": gn.parameter("b1", (512,), init=bias),
-        "w2": gn.parameter("w2", (512, 256), init=weight),
-        "b2": gn.parameter("b2", (256,), init=bias),
-        "w3": gn.parameter("w3", (256, 10), init=weight),
-        "b3": gn.parameter("b3", (10,), init=bias),
+        "w1": gn.parameter("w1", (784, 512), init=weight, dtype=x.dtype),
+        "b1": gn.parameter("b1", (512,), init=bias, dtype=x.dtype),
+        "w2": gn.parameter("w2", (512, 256), init=weight, dtype=x.dtype),
+        "b2": gn.parameter("b2", (256,), init=bias, dtype=x.dtype),
+        "w3": gn.parameter("w3", (256, 10), init=weight, dtype=x.dtype),
+        "b3": gn.parameter("b3", (10,), init=bias, dtype=x.dtype),
     }
     h = gn.flatten(x)  # (N, 784)
     h = gn.relu(h @ p["w1"] + p["b1"])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
+from ..body import with_sizes
 from ..errors import ShapeError
 from ..module import Module
 from ..node import Graph, Node, apply, constant, make_graph
 from ..ops.broadcast import Size
 from ..site import derived, where
-from ..types import Dim, Type, substitute
+from ..types import Dim, substitute
 
 
 def specialise(m: Module) -> Module:
@@ -31,8 +31,7 @@ def specialise(m: Module) -> Module:
             return constant(np.asarray(value, dtype=n.dtype))
         if not sizes:
             return n
-        changes = {f.name: _fill(getattr(n.op, f.name), sizes) for f in fields(n.op)}
-        return apply(replace(n.op, **changes), *(new[i] for i in n.inputs))
+        return apply(with_sizes(n.op, sizes), *(new[i] for i in n.inputs))
 
     for n in m.graph.nodes():
         with derived(n.sites):
@@ -59,13 +58,3 @@ def batch_name(graph: Graph) -> str:
         if n.rank and isinstance(n.shape[0], Dim) and len(n.shape[0].names) == 1:
             leading[next(iter(n.shape[0].names))] += 1
     return leading.most_common(1)[0][0] if leading else ""
-
-
-def _fill(value: Any, sizes: dict[str, int]) -> Any:
-    if isinstance(value, Dim):
-        return value.substitute(sizes)
-    if isinstance(value, Type):
-        return Type(value.dtype, _fill(value.shape, sizes))
-    if isinstance(value, tuple):
-        return tuple(_fill(v, sizes) for v in value)
-    return value
