@@ -100,12 +100,12 @@ def _flat_access(buffer: Buffer, index: tuple[Expr, ...], names: list[str], flat
     return Buffer(buffer.name, buffer.dtype, (buffer.size,), buffer.space), flat.var * strides.get(names[-1], 0) + rest
 
 
-def collapse(c: Computation) -> Computation:
+def collapse(c: Computation, name: str = "e") -> Computation:
     """The computation over as few inner axes as possible: neighbours that every access walks as one become one.
 
     Axes a, b are one where every stride of a is b's extent times that of b, and neither is used but in
     accesses. The buffers involved are seen as one-dimensional. Vectors then fill up across rows: columns
-    of images and a batch of 8, say, for a convolution of stride 1."""
+    of images and a batch of 8, say, for a convolution of stride 1. `name` is that of the new axis."""
     names = [a.name for a in c.axes]
     if len(names) < 2 or not all(isinstance(s, Store) for s in c.stores):
         return c
@@ -127,7 +127,7 @@ def collapse(c: Computation) -> Computation:
         run.insert(0, a)
     if len(run) < 2:
         return c
-    flat = _flat_axis(run)
+    flat = _flat_axis(run, name)
     return _flatten(replace(c, axes=(*c.axes[: -len(run)], flat)), run, flat)
 
 
@@ -163,11 +163,11 @@ def collapse_folds(c: Computation) -> Computation:
     return c if len(run) < 2 else _flatten(c, run, flat)
 
 
-def _flat_axis(run: list[Axis]) -> Axis:
+def _flat_axis(run: list[Axis], name: str = "e") -> Axis:
     extent = 1
     for a in run:
         extent *= a.extent
-    return Axis("e", extent, const(0, "i64"), const(extent, "i64"))
+    return Axis(name, extent, const(0, "i64"), const(extent, "i64"))
 
 
 def _flatten(c: Computation, run: list[Axis], flat: Axis) -> Computation:

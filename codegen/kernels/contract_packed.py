@@ -219,8 +219,8 @@ class _Nest:
             value = self.wide(k, column)
             return value if m.k.extent % w == 0 else select(k < m.k.extent, value, 0.0)
 
-        def keep(r: Expr, v: Expr, value: Expr) -> Stmt:
-            return store(self.panel, (part * w + r, j, v), value)
+        def keep(r: Expr, v: Expr, value: Expr) -> tuple[Stmt, ...]:
+            return (store(self.panel, (part * w + r, j, v), value),)
 
         parts = (self.terms + (w - 1)) // w
         turned = transposed_tile(m.dtype, w, load, keep)

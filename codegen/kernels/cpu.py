@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..compute import Chain, Computation
 from ..loops import Kernel
 from ..machine import Machine
-from . import chain, contract, map, reduce, staged
+from . import chain, contract, map, reduce, staged, turned
 
 
 def schedule(c: Computation | Chain, machine: Machine) -> tuple[Kernel, str]:
@@ -15,5 +15,5 @@ def schedule(c: Computation | Chain, machine: Machine) -> tuple[Kernel, str]:
     if c.stages:
         return staged.schedule(c, machine)
     if not c.reductions:
-        return map.schedule(c, machine)
+        return turned.schedule(c, machine) or map.schedule(c, machine)
     return contract.schedule(c, machine) or reduce.schedule(c, machine)

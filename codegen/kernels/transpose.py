@@ -18,10 +18,10 @@ def transposed_tile(
     dtype: str,
     width: int,
     load: Callable[[Expr, Expr], Expr],
-    keep: Callable[[Expr, Expr, Expr], Stmt],
+    keep: Callable[[Expr, Expr, Expr], tuple[Stmt, ...]],
 ) -> tuple[Stmt, ...]:
-    """Statements for one tile: `load(r, v)` is element v of vector r as it is read, `keep(r, v, value)` stores
-    element v of vector r of the transposed tile. r and v count from 0 to width - 1."""
+    """Statements for one tile: `load(r, v)` is element v of vector r as it is read, `keep(r, v, value)` does
+    what is to be done with element v of vector r of the transposed tile. r and v count from 0 to width - 1."""
     tiles = [Buffer(f"turn{n}", dtype, (width * width,), "register") for n in (0, 1)]
     r, h, v = Var("line"), Var("odd"), Var("lane")
 
@@ -41,5 +41,5 @@ def transposed_tile(
         *(Alloc(t) for t in tiles),
         lines(width, lanes(store(tiles[0], (r * width + v,), load(r, v)))),
         *rounds,
-        lines(width, lanes(keep(r, v, source[r * width + v]))),
+        lines(width, lanes(*keep(r, v, source[r * width + v]))),
     )

@@ -200,7 +200,7 @@ def test_a_tile_is_turned_over_in_registers(extension, dtype):
     m = machine(extension)
     w = m.lanes(4 if dtype == "f32" else 8)
     x, y = Buffer("x", dtype, (w, w)), Buffer("y", dtype, (w, w))
-    body = transposed_tile(dtype, w, lambda r, v: x[r, v], lambda r, v, value: store(y, (r, v), value))
+    body = transposed_tile(dtype, w, lambda r, v: x[r, v], lambda r, v, value: (store(y, (r, v), value),))
     kernel = Kernel("turn", (x, y), (loop("parallel", "t", 0, 1, *body),))
     verify(kernel, "cpu")
     ir = emit_functions((kernel,))
