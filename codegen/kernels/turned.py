@@ -16,7 +16,7 @@ from ..dtypes import DTYPES
 from ..expr import Expr, Load, Select, Var, const, minimum
 from ..loops import Kernel, Let, Stmt, Store, map_expressions
 from ..machine import Machine
-from ..traverse import substitute, transform, walk
+from ..traverse import children, substitute, transform, walk
 from .analysis import access_strides, collapse, drop_unit_axes
 from .common import epilogue, nest
 from .transpose import transposed_tile
@@ -84,13 +84,25 @@ def crossing(c: Computation) -> tuple[Load, Axis] | None:
 
 
 def _turns(c: Computation, load: Load, size: int) -> bool:
-    """Whether tiles can be read whatever they hold, and written twice: the load is on no side of a choice, results are
-    of its size, and none lies where something is read."""
+    """Whether tiles can be read whatever they hold, and written twice: the load is done at every point, results are of
+    its size, and none lies where something is read."""
     exprs = c.point_expressions()
-    chosen = {y for e in exprs for x in walk(e) if isinstance(x, Select) for side in (x.a, x.b) for y in walk(side)}
     read = {x.buffer.name for e in exprs for x in walk(e) if isinstance(x, Load)}
     plain = all(isinstance(s, Store) and DTYPES[s.buffer.dtype].bytes == size for s in c.stores)
-    return plain and load not in chosen and not read & {s.buffer.name for s in c.all_stores()}
+    return plain and any(_always(e, load) for e in exprs) and not read & {s.buffer.name for s in c.all_stores()}
+
+
+def _always(e: Expr, load: Load) -> bool:
+    """Whether the value of `e` needs the load, whatever side its choices take."""
+    stack, seen = [e], set[int]()
+    while stack:
+        x = stack.pop()
+        if x == load:
+            return True
+        if id(x) not in seen:
+            seen.add(id(x))
+            stack += (x.cond,) if isinstance(x, Select) else children(x)
+    return False
 
 
 def _start(tile: Var, extent: int, width: int) -> Expr:

@@ -13,16 +13,16 @@ from codegen.kernels.cpu import schedule
 from codegen.loops import store
 from codegen.machine import machine
 
-i, j, l = Var("i"), Var("j"), Var("l")
+i, j, p = Var("i"), Var("j"), Var("p")
 
 
 def transposition(shape, value=lambda x: x, out=None):
-    """y[i, l, j] = value(x[i, j, l])."""
-    n, c, p = shape
-    x = Buffer("x", "f32", (n, c, p))
-    y = out or Buffer("y", "f32", (n, p, c))
-    at = store(y, (i, l, j), value(x[i, j, l]))
-    return Computation("turn", (axis("i", n), axis("l", p), axis("j", c)), (), (), (at,), (x, y))
+    """y[i, p, j] = value(x[i, j, p])."""
+    n, c, pixels = shape
+    x = Buffer("x", "f32", (n, c, pixels))
+    y = out or Buffer("y", "f32", (n, pixels, c))
+    at = store(y, (i, p, j), value(x[i, j, p]))
+    return Computation("turn", (axis("i", n), axis("p", pixels), axis("j", c)), (), (), (at,), (x, y))
 
 
 def how(c):
@@ -53,6 +53,8 @@ def test_what_is_read_under_a_condition_is_not() -> None:
     """Beyond an edge there may be no memory."""
     c = transposition((2, 64, 100), lambda x: select(j < 60, x, 0.0))
     assert turned.schedule(c, machine()) is None
+    c = transposition((2, 64, 100), lambda x: select(x < 0.0, x, 0.0))  # read anyway
+    assert turned.schedule(c, machine()) is not None
 
 
 def test_tiles_do_not_overlap_in_place() -> None:
