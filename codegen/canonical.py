@@ -99,6 +99,9 @@ class Form:
                 return ("Store", self._buffer(buffer), tuple(map(number, index)), number(value), streams)
             case Let(var, value):
                 return ("Let", number(var), number(value))
+            case For(var, start, stop, kind, body):
+                own = tuple(map(self._statement, body))
+                return ("For", number(var), number(start), number(stop), kind, own)
             case If(cond, then, orelse):
                 return ("If", number(cond), *(tuple(map(self._statement, block)) for block in (then, orelse)))
         raise TypeError(f"no statement of a computation: {s!r}")
@@ -173,6 +176,10 @@ class _Build:
                 return Store(self.buffers[buffer], tuple(self.made[i] for i in index), self.made[value], streams)
             case ("Let", var, value):
                 return Let(self.var(var), self.made[value])
+            case ("For", var, start, stop, kind, body):
+                return For(
+                    self.var(var), self.made[start], self.made[stop], kind, tuple(map(self.statement, body))
+                )
             case (_, cond, then, orelse):
                 return If(self.made[cond], tuple(map(self.statement, then)), tuple(map(self.statement, orelse)))
 

@@ -73,8 +73,9 @@ class Reduction:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A loop inside a point of the axes: `body` for each value of `axis`. What later stages need is stored to buffers
-    of the space "local", of which every point has its own."""
+    """A loop inside a point of the axes: `body`, which may hold serial loops, for each value of `axis`. What later
+    stages need is stored to buffers of the space "local", of which every point has its own, or to elements of the
+    output that no other point touches."""
 
     axis: Axis
     body: tuple[Stmt, ...]

@@ -31,11 +31,11 @@ from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv import conv2d
 from .ops.conv1d import conv1d
 from .ops.elementwise import cast
-from .ops.index import arange, expand_dims, flatten, one_hot, squeeze
+from .ops.index import expand_dims, flatten, squeeze
 from .ops.loss import accuracy, bce_with_logits, binary_cross_entropy, cross_entropy, mse
 from .ops.matmul import matmul, matrix_transpose
 from .ops.max_pool import max_pool2d
-from .ops.move import concatenate, flip, pad, slice, transpose
+from .ops.move import concatenate, flip, slice, transpose
 from .ops.norm import batch_norm, batch_norm_inference, batch_norm_updates, global_avg_pool2d
 from .ops.normalise import (
     group_norm,
@@ -45,12 +45,56 @@ from .ops.normalise import (
     mean_variance_normalization,
     rms_norm,
 )
+from .ops.pad import pad
+from .ops.positions import (
+    arange,
+    eye,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    one_hot,
+    ones,
+    ones_like,
+    tril,
+    triu,
+    zeros,
+    zeros_like,
+)
 from .ops.power import power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
+from .ops.rearrange import (
+    broadcast_arrays,
+    depth_to_space,
+    diagonal,
+    moveaxis,
+    repeat,
+    roll,
+    space_to_depth,
+    split,
+    stack,
+    swapaxes,
+    tile,
+    trace,
+    unstack,
+)
 from .ops.reduce import argmax, max, mean, min, prod
 from .ops.response import local_response_norm
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .scan import scan
+from .ops.take import (
+    bincount,
+    embedding,
+    gather_elements,
+    gather_nd,
+    index_add,
+    index_update,
+    put_along_axis,
+    scatter_elements,
+    scatter_nd,
+    take,
+    take_along_axis,
+)
 from .show import Drawing, draw
 from .state import State
 from .text import parse, to_text
@@ -104,6 +148,8 @@ __all__ = [
     "bce_with_logits",
     "bernoulli",
     "binary_cross_entropy",
+    "bincount",
+    "broadcast_arrays",
     "broadcast_to",
     "cast",
     "compile",
@@ -113,15 +159,23 @@ __all__ = [
     "conv2d",
     "cross_entropy",
     "custom_gradient",
+    "depth_to_space",
+    "diagonal",
     "div",
     "draw",
     "dropout",
+    "embedding",
     "eq",
     "evaluate",
     "expand_dims",
+    "eye",
     "flatten",
     "flip",
     "fold_in",
+    "full",
+    "full_like",
+    "gather_elements",
+    "gather_nd",
     "ge",
     "global_avg_pool2d",
     "gradient",
@@ -129,6 +183,8 @@ __all__ = [
     "gt",
     "hessian",
     "hessian_vector_product",
+    "index_add",
+    "index_update",
     "init",
     "input",
     "instance_norm",
@@ -139,6 +195,7 @@ __all__ = [
     "le",
     "leaky_relu",
     "local_response_norm",
+    "linspace",
     "log_softmax",
     "logical_and",
     "logical_or",
@@ -153,30 +210,52 @@ __all__ = [
     "maximum",
     "mean",
     "mean_variance_normalization",
+    "meshgrid",
     "min",
     "minimum",
+    "moveaxis",
     "mse",
     "mul",
     "ne",
     "one_hot",
+    "ones",
+    "ones_like",
     "optim",
     "pad",
     "parameter",
     "parse",
     "power",
     "prod",
+    "put_along_axis",
+    "repeat",
     "reshape",
     "rms_norm",
     "scan",
+    "roll",
+    "scatter_elements",
+    "scatter_nd",
     "slice",
     "softmax",
     "softplus",
+    "space_to_depth",
+    "split",
     "squeeze",
+    "stack",
     "sub",
     "sum",
+    "swapaxes",
+    "take",
+    "take_along_axis",
+    "tile",
     "to_text",
+    "trace",
     "transpose",
+    "tril",
+    "triu",
     "uniform",
+    "unstack",
     "vjp",
     "where",
+    "zeros",
+    "zeros_like",
 ]

@@ -6,6 +6,7 @@ loads; virtual nodes are expanded at whatever index they are read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 
@@ -17,7 +18,7 @@ from codegen.program import Program, Step
 
 from .module import Group, Module
 from .node import Constant, Node
-from .op import Operand
+from .op import Operand, Target
 from .passes.memory import Plan, physical_shape, storage
 from .types import concrete
 
@@ -37,6 +38,19 @@ class _Argument(Operand):
 
     def __call__(self, *index: Expr) -> Expr:
         return cast(self.lowering.value(self.node, tuple(lift(i, "i64") for i in index)), self.dtype)
+
+
+class _Output(_Argument, Target):
+    """The output of an op that works in place: loads of its memory, and stores to it."""
+
+    def __call__(self, *index: Expr) -> Expr:
+        return cast(Load(self.lowering.buffer(self.node), self._place(index)), self.dtype)
+
+    def store(self, index: Sequence[Expr], value: Expr) -> Store:
+        return Store(self.lowering.buffer(self.node), self._place(index), typed(value, self.node))
+
+    def _place(self, index: Sequence[Expr]) -> tuple[Expr, ...]:
+        return self.lowering.place(self.node, tuple(lift(i, "i64") for i in index))
 
 
 class _Lowering:
@@ -107,6 +121,9 @@ class _Lowering:
         axes = tuple(logical[a] for a in order) or (axis("i", 1),)
         if first.op.kind == "transform":
             return self.tile(first)
+        if first.op.kind == "serial":
+            found = first.op.serial(_Output(self, first), *(_Argument(self, i) for i in first.inputs))
+            return self.finish(found.axes or (axis("i", 1),), (), (), (), found.stages)
         reductions: list[Reduction] = []
         lets: list[tuple[Var, Expr]] = []
         for n in self.group.nodes:

@@ -4,6 +4,7 @@
     evaluate   NumPy reference, independent of `body`: the op's meaning
     body       the value at one index of the output, in index notation: what is lowered and fused
     tile       instead of `body`, for transforms: many elements of the output at once
+    serial     instead of `body`, where one element depends on another: loops that read and write the output
     graph      instead of `body`, for composite ops: the op as a graph of others
     gradient   cotangents of the inputs, as graph nodes
     samples    inputs that drive the generated tests and docs
@@ -21,6 +22,7 @@ import numpy as np
 
 from codegen.compute import Axis, Reduce, Stage
 from codegen.expr import Expr, Var
+from codegen.loops import Store
 
 from .errors import GradientError
 from .types import Type, elements
@@ -36,9 +38,10 @@ if TYPE_CHECKING:
 #   contract     sum of products of two inputs: matmul, convolution and its gradients
 #   window       folds or spreads small windows: pooling and its gradients
 #   transform    tiles of the input to tiles of the output, by `tile`
+#   serial       loops with an order, by `serial`: scatter, cumulative sums, sorting
 #   random       a function of key and index
 #   composite    defined by `graph`
-KINDS = ("leaf", "elementwise", "move", "reduce", "contract", "window", "transform", "random", "composite")
+KINDS = ("leaf", "elementwise", "move", "reduce", "contract", "window", "transform", "serial", "random", "composite")
 
 OPS: dict[str, type[Op]] = {}
 
@@ -50,6 +53,13 @@ class Operand:
     shape: tuple[int, ...]
 
     def __call__(self, *index: Expr) -> Expr:
+        raise NotImplementedError
+
+
+class Target(Operand):
+    """The output as `serial` sees it: its elements can also be stored."""
+
+    def store(self, index: Sequence[Expr], value: Expr) -> Store:
         raise NotImplementedError
 
 
@@ -97,6 +107,15 @@ class Tile:
     inner: Axis | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Serial:
+    """At each point of `axes`, `stages` one after the other. They read and write elements of the output that no other
+    point touches, and may keep numbers in memory of the point's own: buffers of the space "local"."""
+
+    axes: tuple[Axis, ...]
+    stages: tuple[Stage, ...]
+
+
 @dataclass(frozen=True)
 class Op:
     """Base of all ops. See the module's docstring for the contract."""
@@ -123,6 +142,9 @@ class Op:
 
     def tile(self, *inputs: Operand) -> Tile:
         raise NotImplementedError(f"op {self.name} has no tile")
+
+    def serial(self, output: Target, *inputs: Operand) -> Serial:
+        raise NotImplementedError(f"op {self.name} has no serial")
 
     def graph(self, *inputs: Node) -> Node:
         raise NotImplementedError(f"op {self.name} has no graph")

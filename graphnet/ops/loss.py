@@ -19,7 +19,7 @@ from .arithmetic import Abs, Maximum
 from .broadcast import reshape, sum
 from .compare import eq, where
 from .elementwise import cast, pair
-from .index import one_hot
+from .positions import one_hot
 from .power import Exp, Log, Log1p, Square
 from .reduce import argmax, count, mean
 from .softmax import log_softmax, softmax

@@ -15,7 +15,7 @@ from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand, Sample
 from ..site import located
-from ..types import Extent, Shape, Type, concrete, normalise_axes
+from ..types import Dim, Extent, Shape, Type, concrete, normalise_axes
 
 
 def all_of(conditions: Sequence[Expr]) -> Expr:
@@ -73,7 +73,7 @@ def transpose(x: Node, perm: Iterable[int] | None = None) -> Node:
 
 @dataclass(frozen=True)
 class Slice(Op):
-    """x[starts : stops : steps] along every axis; a stop of None is the end. Steps are positive."""
+    """x[starts : stops : steps] along every axis; a stop of None is the end. Steps are positive: gn.slice flips."""
 
     name = "slice"
     kind = "move"
@@ -118,13 +118,50 @@ class Slice(Op):
 
 @located
 def slice(
-    x: Node, starts: Sequence[Extent], stops: Sequence[Extent | None], steps: Sequence[int] | None = None
+    x: Node,
+    starts: Sequence[Extent | None],
+    stops: Sequence[Extent | None],
+    steps: Sequence[int] | None = None,
 ) -> Node:
-    """x[starts : stops : steps] with non-negative starts and stops; a stop of None is the end."""
-    ends = tuple(None if stop == e else stop for stop, e in zip(stops, x.shape, strict=True))
-    op = Slice(tuple(starts), ends, tuple(steps) if steps is not None else (1,) * x.rank)
+    """x[starts : stops : steps], one of each an axis, as NumPy slices: negative ones count from the end, what lies
+    beyond is clipped where the extent is known, None is the end from which the step leads away."""
+    by = tuple(steps) if steps is not None else (1,) * x.rank
+    if not len(starts) == len(stops) == len(by) == x.rank:
+        raise ShapeError(f"slice needs a start, a stop and a step for each of the {x.rank} axes of {x!r}")
+    found = [bounds(*each, a) for a, each in enumerate(zip(starts, stops, by, x.shape, strict=True))]
+    ends = tuple(None if stop == e else stop for (_, stop, _), e in zip(found, x.shape, strict=True))
+    op = Slice(tuple(start for start, _, _ in found), ends, tuple(abs(step) for _, _, step in found))
     trivial = all(s == 0 for s in op.starts) and all(s is None for s in ends) and all(s == 1 for s in op.steps)
-    return x if trivial else apply(op, x)
+    out = x if trivial else apply(op, x)
+    return flip(out, tuple(a for a, (_, _, step) in enumerate(found) if step < 0) or ())
+
+
+def bounds(
+    start: Extent | None, stop: Extent | None, step: int, e: Extent, axis: int
+) -> tuple[Extent, Extent, int]:
+    """The bounds of start:stop:step along an axis of extent `e`, in increasing order, and the step; a negative step
+    then flips the result."""
+    if step == 0:
+        raise ShapeError(f"the step of a slice on axis {axis} is 0")
+    if step > 0:
+        first = 0 if start is None else _position(start, e)
+        end = e if stop is None else _position(stop, e)
+        if isinstance(first, int) and isinstance(end, int):
+            end = max(first, end)
+        return first, end, step
+    if isinstance(e, int) and not isinstance(start, Dim) and not isinstance(stop, Dim):
+        hit = range(e)[start:stop:step]
+        return (hit[-1], hit[0] + 1, step) if len(hit) else (0, 0, step)
+    if step != -1 or start is not None or stop is not None:
+        raise ShapeError(f"a slice with a negative step on axis {axis} of symbolic extent {e} must be [::-1]")
+    return 0, e, step
+
+
+def _position(i: Extent, e: Extent) -> Extent:
+    """A bound of a slice: negative ones count from the end, and all are clipped as NumPy does where
+    the extent is known."""
+    at = e + i if isinstance(i, int) and i < 0 else i
+    return min(max(at, 0), e) if isinstance(at, int) and isinstance(e, int) else at
 
 
 @dataclass(frozen=True)
@@ -184,17 +221,6 @@ class Pad(Op):
         yield Sample(cls((1, 0), (0, 2), (0, 0)), ((2, 3),))
         yield Sample(cls((1, 0), (2, 1), (2, 1), 1.5), ((2, 3),))
         yield Sample(cls((2,), (1,), (0,), 7), ((3,),), dtypes=("int32",), low=0, high=5, differentiable=False)
-
-
-@located
-def pad(x: Node, padding: int | Sequence[int | tuple[int, int]], value: float = 0) -> Node:
-    """`value` around `x`: one number for all sides, or for each axis a number or (before, after)."""
-    each = [padding] * x.rank if isinstance(padding, int) else list(padding)
-    if len(each) != x.rank:
-        raise ShapeError(f"pad: {len(each)} paddings for the {x.rank} axes of {x!r}")
-    pairs = [(p, p) if isinstance(p, int) else (int(p[0]), int(p[1])) for p in each]
-    op = Pad(tuple(lo for lo, _ in pairs), tuple(hi for _, hi in pairs), (0,) * x.rank, value)
-    return x if not any(lo or hi for lo, hi in pairs) else apply(op, x)
 
 
 # --------------------------------------------------------------------------------- concatenate, flip

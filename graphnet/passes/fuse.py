@@ -88,7 +88,7 @@ class _Fuser:
         """Nodes that must be in memory because a product or window reads them again and again."""
         found: set[Node] = set()
         for n in self.order:
-            if n.op.kind in ("contract", "window", "transform"):
+            if n.op.kind in ("contract", "window", "transform", "serial"):
                 for i in n.inputs:
                     while isinstance(i.op, VIEWS) or self.is_view(i):
                         i = i.inputs[0]
@@ -160,6 +160,7 @@ class _Fuser:
     def join(self, n: Node) -> bool:
         """Puts an elementwise node into the latest group that it reads at its own index."""
         candidates = [self.group[i] for i in n.inputs if i in self.group and i.shape == n.shape]
+        candidates = [g for g in candidates if g.nodes[0].op.kind != "serial"]  # its elements are ready at its end
         candidates = [g for g in candidates if g.layout == self.m.layouts.get(n) and g.prepared == (n in self.prepared)]
         if not candidates:
             return False
@@ -205,7 +206,7 @@ class _Fuser:
             return
         if g.prepared != (user in self.prepared):
             return
-        if any(x.op.kind in ("window", "transform") for x in g.nodes):
+        if any(x.op.kind in ("window", "transform", "serial") for x in g.nodes):
             return
         inside = set(g.nodes)
         for x in g.nodes:

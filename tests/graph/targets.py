@@ -16,11 +16,11 @@ import numpy as np
 from codegen.compute import Axis, Reduce
 from codegen.dtypes import DTYPES, FROM_NUMPY, numpy_dtype, wide
 from codegen.expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var, cast
-from codegen.loops import Let, Store
+from codegen.loops import For, If, Let, Stmt, Store
 from graphnet.evaluate import evaluate
 from graphnet.function import compile
 from graphnet.node import Node, toposort
-from graphnet.op import Op, Operand
+from graphnet.op import Op, Operand, Target
 from graphnet.state import State
 
 TARGETS = ("reference", "body", "cpu", "cpu:simd128", "emulator")
@@ -58,6 +58,8 @@ def _value(n: Node, inputs: list[np.ndarray]) -> np.ndarray:
     operands = [_BufferOperand(b) for b in buffers]
     if type(n.op).tile is not Op.tile:
         return _tiled(n, operands, {b.name: x for b, x in zip(buffers, inputs, strict=True)})
+    if n.op.kind == "serial":
+        return _in_order(n, operands, {b.name: x for b, x in zip(buffers, inputs, strict=True)})
     body = n.op.body(index, *operands)
     arrays = {b.name: x for b, x in zip(buffers, inputs, strict=True)}
     out = np.zeros(shape, dtype=n.dtype)
@@ -93,6 +95,41 @@ def _tiled(n: Node, operands: Sequence[Operand], arrays: Mapping[str, np.ndarray
     return out
 
 
+def _in_order(n: Node, operands: Sequence[Operand], arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """An op that works in place."""
+    out = np.full(tuple(int(e) for e in n.shape), -7, dtype=n.dtype)
+    found = n.op.serial(_TargetOperand(Buffer("out", FROM_NUMPY[n.dtype], out.shape)), *operands)
+    for point in itertools.product(*(range(a.extent) for a in found.axes)):
+        own: dict[str, np.ndarray] = {}
+        memory = ChainMap(own, {"out": out}, dict(arrays))
+
+        def execute(block: Sequence[Stmt], here: Point, own: dict[str, np.ndarray] = own) -> None:
+            for s in block:
+                at = Point(here.env, here.arrays)  # what was loaded may have changed
+                match s:
+                    case Let(var, value):
+                        here.env = {**here.env, var.name: at.value(value)}
+                    case Store(buffer, index, value):
+                        if buffer.space == "local" and buffer.name not in own:
+                            own[buffer.name] = np.zeros(buffer.shape, numpy_dtype(buffer.dtype))
+                        place = tuple(at.value(i) for i in index)
+                        assert all(0 <= i < e for i, e in zip(place, buffer.shape, strict=True))
+                        here.arrays[buffer.name][place] = at.value(value)
+                    case If(cond, then, orelse):
+                        execute(then if at.value(cond) else orelse, Point(here.env, here.arrays))
+                    case For(var, start, stop, "serial", body):
+                        for i in range(at.value(start), at.value(stop)):
+                            execute(body, Point({**here.env, var.name: i}, here.arrays))
+                    case _:
+                        raise TypeError(f"no statement of a serial op: {s!r}")
+
+        place = {a.name: i for a, i in zip(found.axes, point, strict=True)}
+        for stage in found.stages:
+            for here in _along(stage.axis, place, memory):
+                execute(stage.body, here)
+    return out
+
+
 def _along(axis: Axis | None, place: dict[str, int], arrays: Mapping[str, np.ndarray]) -> Iterator[Point]:
     """The points of a stage."""
     if axis is None:
@@ -109,6 +146,11 @@ class _BufferOperand(Operand):
 
     def __call__(self, *index: Expr) -> Expr:
         return cast(self.buffer[index], self.dtype)
+
+
+class _TargetOperand(_BufferOperand, Target):
+    def store(self, index: Sequence[Expr], value: Expr) -> Store:
+        return Store(self.buffer, tuple(index), cast(value, self.buffer.dtype))
 
 
 def reduce(r: Reduce, env: dict[str, int], arrays: Mapping[str, np.ndarray]) -> Any:

@@ -16,9 +16,9 @@ from graphnet.ops.arithmetic import maximum
 from graphnet.ops.broadcast import sum
 from graphnet.ops.compare import where
 from graphnet.ops.conv import conv2d
-from graphnet.ops.index import one_hot
 from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy
 from graphnet.ops.max_pool import max_pool2d
+from graphnet.ops.positions import one_hot
 from graphnet.ops.power import Exp, Log
 from graphnet.ops.random import dropout, fold_in, key
 from graphnet.ops.reduce import argmax, max, mean, prod

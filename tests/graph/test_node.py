@@ -18,11 +18,13 @@ from graphnet.ops.broadcast import reshape
 from graphnet.ops.compare import where as choose
 from graphnet.ops.conv import conv2d
 from graphnet.ops.elementwise import cast
-from graphnet.ops.index import arange, flatten, squeeze
+from graphnet.ops.index import flatten, squeeze
 from graphnet.ops.loss import cross_entropy
 from graphnet.ops.matmul import matmul
 from graphnet.ops.max_pool import max_pool2d
-from graphnet.ops.move import concatenate, pad, transpose
+from graphnet.ops.move import concatenate, transpose
+from graphnet.ops.pad import pad
+from graphnet.ops.positions import arange
 from graphnet.ops.power import power
 from graphnet.ops.random import dropout, key
 from graphnet.ops.reduce import max, mean, sum
@@ -141,7 +143,7 @@ def test_bad_indices() -> None:
     with pytest.raises(ShapeError, match="3 indices"):
         x[0, 0, 0]
     with pytest.raises(GraphnetError, match="cannot index"):
-        x[np.array([0, 1])]
+        x["first"]
     with pytest.raises(ShapeError, match="bounds of a slice"):
         x[0.5:]
 
@@ -191,7 +193,7 @@ WRONG = [
     (lambda: max(input("e", (0, 3)), axis=0), ShapeError, "no elements"),
     (lambda: squeeze(x2, 0), ShapeError, "not 1"),
     (lambda: pad(x2, [(1, 1)]), ShapeError, "1 paddings for the 2 axes"),
-    (lambda: pad(x2, -1), ShapeError, ">= 0"),
+    (lambda: pad(x2, -2), ShapeError, "crops more"),
     (lambda: conv2d(x4, w4), ShapeError, "6x6 window does not fit the 5x5 input: the output would be 0x0"),
     (lambda: conv2d(x4, input("w", (4, 2, 3, 3))), ShapeError, "3 channels, the kernel .* takes 2"),
     (lambda: conv2d(x4, x2), ShapeError, r"kernel \(K,C,R,S\)"),
