@@ -81,7 +81,6 @@ from .ops.rearrange import (
 from .ops.reduce import argmax, max, mean, min, prod
 from .ops.response import local_response_norm
 from .ops.softmax import log_softmax, logsumexp, softmax
-from .scan import scan
 from .ops.take import (
     bincount,
     embedding,
@@ -95,6 +94,7 @@ from .ops.take import (
     take,
     take_along_axis,
 )
+from .scan import scan
 from .show import Drawing, draw
 from .state import State
 from .text import parse, to_text
@@ -194,8 +194,8 @@ __all__ = [
     "layer_norm",
     "le",
     "leaky_relu",
-    "local_response_norm",
     "linspace",
+    "local_response_norm",
     "log_softmax",
     "logical_and",
     "logical_or",
@@ -230,8 +230,8 @@ __all__ = [
     "repeat",
     "reshape",
     "rms_norm",
-    "scan",
     "roll",
+    "scan",
     "scatter_elements",
     "scatter_nd",
     "slice",
