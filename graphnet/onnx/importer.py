@@ -1,0 +1,257 @@
+"""From a checked model to a graph: node by node, each by its converter."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from ..errors import DTypeError, GraphnetError
+from ..evaluate import evaluate
+from ..node import Input, Node, constant, parameter, toposort
+from ..node import input as declare_input
+from ..ops.broadcast import Size
+from ..site import Site, derived
+from ..types import Dim, Extent, Shape
+from . import survey
+from .call import Call, Refused, Value
+from .dtypes import dtype_of
+from .errors import ModelError, Problem, UnknownValueError, UnsupportedError
+from .functions import definition, is_defined
+from .prepared import Prepared
+from .reading import array_of
+from .shapes import SHAPED, Extents, is_known, node_of
+from .table import NEWEST, canonical, find
+
+Scope = ChainMap[str, Value]
+LARGE_CONSTANT = 1 << 22  # elements of a value that must be known; more of them are no shape
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A model as a graph, with the names that the model gives."""
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    output_names: tuple[str, ...]
+
+
+class Unknown(GraphnetError):
+    """A value that must be known depends on these inputs."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = tuple(names)
+
+
+def build(
+    source: Prepared, shapes: Mapping[str, Shape], constants: Mapping[str, np.ndarray], types: onnx.ModelProto
+) -> Built:
+    """The graph of a model. shapes: of its inputs; constants: inputs whose values are given; types: what onnx says of
+    the values. Raises UnsupportedError with all problems, UnknownValueError, or ModelError."""
+    return Importer(source, types).main(shapes, constants)
+
+
+class Importer:
+    """One import. `problems` collects what cannot be converted; what depends on that is left out."""
+
+    def __init__(self, source: Prepared, types: onnx.ModelProto) -> None:
+        self.source = source
+        self.problems: list[Problem] = []
+        self.contradictions: list[str] = []
+        self.unknown: dict[str, str] = {}  # inputs whose values are needed: by whom
+        self._arrays: dict[Node, np.ndarray] = {}
+        self._labels: set[str] = set()
+        self._count = 0
+        self._types = {v.name: v for v in (*types.graph.value_info, *types.graph.output)}
+
+    def main(self, shapes: Mapping[str, Shape], constants: Mapping[str, np.ndarray]) -> Built:
+        graph = self.source.model.graph
+        scope: Scope = ChainMap()
+        inputs = []
+        for v in graph.input:
+            if v.name in self.source.arrays:
+                continue
+            if v.name in constants:
+                scope[v.name] = Value(constant(constants[v.name]))
+            else:
+                dtype = dtype_of(v.type.tensor_type.elem_type)
+                assert dtype is not None  # the survey has seen to that
+                node = declare_input(v.name, shapes[v.name], dtype)
+                inputs.append(node)
+                self._labels.add(v.name)
+                scope[v.name] = Value(node)
+        for name, array in self.source.arrays.items():
+            scope[name] = self._initializer(name, array)
+        self._nodes(graph.node, scope, self.source.versions)
+        if self.problems:
+            raise UnsupportedError(self.problems)
+        if self.contradictions:
+            raise ModelError("the model contradicts itself: " + "; ".join(self.contradictions))
+        if self.unknown:
+            raise UnknownValueError(self.unknown, ", ".join(dict.fromkeys(self.unknown.values())))
+        names = tuple(v.name for v in graph.output)
+        return Built(tuple(inputs), tuple(scope[n].node for n in names), names)
+
+    def _initializer(self, name: str, array: np.ndarray) -> Value:
+        """Floats are parameters, which can be trained. Others are constants."""
+        if array.dtype.name not in ("float16", "bfloat16", "float32", "float64"):
+            return Value(constant(array))
+        label = name
+        while label in self._labels:
+            label += "_"
+        self._labels.add(label)
+        return Value(parameter(label, array.shape, array, array.dtype.name))
+
+    # -------------------------------------------------------------------------------------- nodes
+
+    def _nodes(self, nodes: Sequence[onnx.NodeProto], scope: Scope, versions: Mapping[str, int]) -> None:
+        for proto in nodes:
+            self._count += 1
+            if any(i and i not in scope for i in proto.input):
+                continue  # it depends on something that could not be converted
+            name = proto.name or next((o for o in proto.output if o), "")
+            role = name if proto.op_type in name else f"{proto.op_type} {name}"
+            with derived((Site(self.source.label, self._count, role),)):
+                self._node(proto, scope, versions)
+
+    def _node(self, proto: onnx.NodeProto, scope: Scope, versions: Mapping[str, int]) -> None:
+        version = versions[canonical(proto.domain)]
+        values = [scope[i] if i else None for i in proto.input]
+        call = Call(proto, version, values, self, lambda g, inputs: self._subgraph(g, inputs, scope, versions))
+        try:
+            made = self._converted(proto, call)
+        except Unknown as e:
+            self.unknown |= {n: survey.described(proto, version, "").where for n in e.names}
+            return
+        except (Refused, DTypeError) as e:
+            self.problems.append(survey.described(proto, version, str(e)))
+            return
+        except (UnsupportedError, ModelError, UnknownValueError):
+            raise
+        except (GraphnetError, IndexError, ValueError, OverflowError) as e:
+            self.contradictions.append(str(survey.described(proto, version, str(e))))
+            return
+        for name, value in zip(proto.output, made, strict=False):
+            if name and value is not None:
+                if len(scope.maps) == 1:  # the names of subgraphs and functions are their own
+                    self._check(name, value.node, proto)
+                scope[name] = value
+
+    def _converted(self, proto: onnx.NodeProto, call: Call) -> list[Value | None]:
+        shaped = SHAPED.get(proto.op_type) if canonical(proto.domain) == "" else None
+        if shaped is not None and any(v is not None and v.extents is not None for v in call.values):
+            extents = shaped([self._as_extents(v) for v in call.values], call.attribute)
+            if extents is not None:
+                return [Value(node_of(extents), None if is_known(extents) else extents)]
+        row = find(proto.domain, proto.op_type, call.version)
+        if row is None:
+            return self._by_definition(proto, call)
+        made = row.convert(call)
+        nodes = [made] if isinstance(made, (Node, Value)) else list(made)
+        return [n if isinstance(n, Value) or n is None else Value(n) for n in nodes]
+
+    def _as_extents(self, value: Value | None) -> Extents | None:
+        """Integers that are known, perhaps by name only."""
+        if value is None or value.extents is not None:
+            return None if value is None else value.extents
+        if value.node.dtype not in ("int64", "int32"):
+            return None
+        try:
+            return self.known(value.node).astype(object)
+        except (Unknown, Refused):
+            return None
+
+    def _check(self, name: str, node: Node, proto: onnx.NodeProto) -> None:
+        """Notes where a value is not of the type that is declared or inferred."""
+        declared = self._types.get(name)
+        if declared is None or declared.type.WhichOneof("value") != "tensor_type":
+            return
+        t = declared.type.tensor_type
+        wrong = t.elem_type and dtype_of(t.elem_type) != node.dtype
+        if t.HasField("shape"):
+            wrong = wrong or len(t.shape.dim) != node.rank
+            for d, e in zip(t.shape.dim, node.shape, strict=False):
+                wrong = wrong or (d.HasField("dim_value") and isinstance(e, int) and e != d.dim_value)
+        if wrong:
+            dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in t.shape.dim]
+            says = f"{dtype_of(t.elem_type)}[{', '.join(map(str, dims))}]"
+            self.contradictions.append(f"{name!r}, made by {proto.op_type}, is {node.type}; the model says {says}")
+
+    # ---------------------------------------------------------------------------------- subgraphs
+
+    def _by_definition(self, proto: onnx.NodeProto, call: Call) -> list[Value | None]:
+        """The outputs of a node that the standard defines by others."""
+        if not is_defined(canonical(proto.domain), proto.op_type, call.version):
+            raise Refused("no such op is supported")
+        function = definition(proto, call.version, [v.node if v else None for v in call.values])
+        versions = NEWEST | {canonical(o.domain): o.version for o in function.opset_import}
+        absent = [None] * (len(function.input) - len(call.values))
+        inputs = zip(function.input, [*call.values, *absent], strict=True)
+        scope: Scope = ChainMap({}, {name: v for name, v in inputs if v is not None})
+        for n in function.node:  # inputs that are left out of the call are left out of the definition
+            gone = set(function.input) - scope.keys()
+            n.input[:] = ["" if i in gone else i for i in n.input]
+        return self._outputs_of(function.node, function.output, scope, versions, optional=True)
+
+    def _outputs_of(
+        self, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], scope: Scope, versions: Mapping[str, int],
+        optional: bool = False,
+    ) -> list[Value | None]:
+        problems, unknown = len(self.problems) + len(self.contradictions), len(self.unknown)
+        self._nodes(nodes, scope, versions)
+        if len(self.problems) + len(self.contradictions) > problems:
+            raise Refused("what it is made of cannot be converted, see there")
+        missing = [name for name in outputs if name not in scope]
+        if missing and len(self.unknown) > unknown:
+            raise Unknown(list(self.unknown))
+        if missing and not optional:
+            raise Refused(f"its subgraph does not compute {', '.join(missing)}")
+        return [scope.get(name) for name in outputs]
+
+    def _subgraph(
+        self, graph: onnx.GraphProto, inputs: Sequence[Node], outer: Scope, versions: Mapping[str, int]
+    ) -> list[Node]:
+        """The outputs of a subgraph. Names in it hide those outside."""
+        if len(inputs) != len(graph.input):
+            raise ModelError(f"subgraph {graph.name!r} has {len(graph.input)} inputs, not {len(inputs)}")
+        scope = outer.new_child({v.name: Value(n) for v, n in zip(graph.input, inputs, strict=True)})
+        for t in graph.initializer:
+            array = array_of(t, self.source.folder, f"initializer {t.name!r}")
+            scope[t.name] = Value(constant(array))
+        made = self._outputs_of(graph.node, [v.name for v in graph.output], scope, versions)
+        return [v.node for v in made if v is not None]
+
+    # ------------------------------------------------------------------------------- known values
+
+    def known(self, node: Node) -> np.ndarray:
+        """The value of a node that depends on no input: by each op's NumPy reference. Parameters have the model's
+        values. Raises Unknown, or Refused where named sizes decide."""
+        if node not in self._arrays:
+            leaves = toposort([node])
+            names = [n.name for n in leaves if isinstance(n.op, Input)]
+            if names:
+                raise Unknown(names)
+            sizes: set[str] = set()
+            for n in leaves:
+                extents: tuple[Extent, ...] = (*n.shape, n.op.dim) if isinstance(n.op, Size) else n.shape
+                sizes |= {name for e in extents if isinstance(e, Dim) for name in e.names}
+            if sizes:
+                raise Refused(f"it needs numbers for {', '.join(sorted(sizes))}; pass sizes={{...}}")
+            if any(_count(n.shape) > LARGE_CONSTANT for n in leaves):
+                raise Refused("an input that must be known comes from very large arrays")
+            self._arrays[node] = evaluate(node)[0]
+        return self._arrays[node]
+
+
+def _count(shape: Shape) -> int:
+    total = 1
+    for e in shape:
+        assert isinstance(e, int)
+        total *= e
+    return total
+
+

@@ -1,0 +1,232 @@
+"""Elementwise ops: arithmetic, comparison, logic, activations, casts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+
+import graphnet as gn
+
+from ..node import Node
+from .call import Call
+from .dtypes import dtype_of, name_of
+from .table import Converter, converts
+
+Unary = Callable[[Node], Node]
+Binary = Callable[[Node, Node], Node]
+
+
+# -------------------------------------------------------------------------------------- one input
+
+
+def _unary(function: Unary) -> Converter:
+    return lambda c: function(c[0])
+
+
+UNARY: dict[str, Unary] = {
+    "Abs": lambda x: abs(x),
+    "Exp": gn.exp,
+    "Identity": lambda x: x,
+    "Log": gn.log,
+    "Neg": lambda x: -x,
+    "Not": lambda x: ~x,
+    "Reciprocal": gn.reciprocal,
+    "Sigmoid": gn.sigmoid,
+    "Sign": gn.sign,
+    "Softplus": gn.softplus,
+    "Softsign": lambda x: x / (1.0 + abs(x)),
+    "Sqrt": gn.sqrt,
+    "Tanh": gn.tanh,
+}
+
+for _name, _function in UNARY.items():
+    converts(_name)(_unary(_function))
+
+
+@converts("Relu")
+def relu(c: Call) -> Node:
+    x = c[0]
+    return gn.relu(x) if x.type.is_float else gn.maximum(x, 0)
+
+
+@converts("LeakyRelu")
+def leaky_relu(c: Call) -> Node:
+    return gn.leaky_relu(c[0], c.attribute("alpha"))
+
+
+@converts("Elu")
+def elu(c: Call) -> Node:
+    x = c[0]
+    return gn.where(x > 0.0, x, c.attribute("alpha") * (gn.exp(gn.minimum(x, 0.0)) - 1.0))
+
+
+@converts("Selu")
+def selu(c: Call) -> Node:
+    x, alpha, gamma = c[0], c.attribute("alpha"), c.attribute("gamma")
+    return gamma * gn.where(x > 0.0, x, alpha * (gn.exp(gn.minimum(x, 0.0)) - 1.0))
+
+
+@converts("Celu")
+def celu(c: Call) -> Node:
+    x, alpha = c[0], c.attribute("alpha")
+    return gn.maximum(x, 0.0) + gn.minimum(alpha * (gn.exp(x / alpha) - 1.0), 0.0)
+
+
+@converts("ThresholdedRelu")
+def thresholded_relu(c: Call) -> Node:
+    return gn.where(c[0] > c.attribute("alpha"), c[0], 0.0)
+
+
+@converts("Shrink")
+def shrink(c: Call) -> Node:
+    x, bias, lambd = c[0], c.attribute("bias"), c.attribute("lambd")
+    if x.type.is_float:
+        return gn.where(x < -lambd, x + bias, gn.where(x > lambd, x - bias, 0.0))
+    wide = gn.cast(x, "float64")
+    return gn.cast(gn.where(wide < -lambd, wide + bias, gn.where(wide > lambd, wide - bias, 0.0)), x.dtype)
+
+
+@converts("HardSigmoid")
+def hard_sigmoid(c: Call) -> Node:
+    return gn.maximum(gn.minimum(c[0] * c.attribute("alpha") + c.attribute("beta"), 1.0), 0.0)
+
+
+@converts("HardSwish")
+def hard_swish(c: Call) -> Node:
+    return c[0] * gn.maximum(gn.minimum(c[0] * (1 / 6) + 0.5, 1.0), 0.0)
+
+
+@converts("Mish")
+def mish(c: Call) -> Node:
+    return c[0] * gn.tanh(gn.softplus(c[0]))
+
+
+@converts("Swish")
+def swish(c: Call) -> Node:
+    return c[0] * gn.sigmoid(c[0] * c.attribute("alpha"))
+
+
+@converts("PRelu")
+@converts("PRelu", since=7)
+def prelu(c: Call) -> Node:
+    x, slope = c[0], c[1]
+    if c.version < 7 and slope.rank == 1 and slope.shape != (1,) and x.rank > 1:
+        slope = gn.reshape(slope, (*slope.shape, *[1] * (x.rank - 2)))  # one a channel
+    return gn.where(x < 0, x * slope, x)
+
+
+@converts("Clip")
+def clip_attributes(c: Call) -> Node:
+    return gn.minimum(gn.maximum(c[0], c.attribute("min")), c.attribute("max"))
+
+
+@converts("Clip", since=11)
+def clip(c: Call) -> Node:
+    x, low, high = c[0], c.get(1), c.get(2)
+    x = x if low is None else gn.maximum(x, low)
+    return x if high is None else gn.minimum(x, high)
+
+
+# ------------------------------------------------------------------------------------- two inputs
+
+
+def _aligned(c: Call, function: Binary) -> Node:
+    """Before version 7, only the second input broadcasts, and only if asked: its axes are those of the first from
+    `axis` on, by default the last ones."""
+    a, b = c[0], c[1]
+    if not c.attribute("broadcast", 0):
+        c.refuse_unless(a.shape == b.shape, f"shapes {a.shape} and {b.shape} differ, and broadcast is 0")
+        return function(a, b)
+    if c.has("axis"):
+        axis = c.attribute("axis")
+        axis = axis + a.rank if axis < 0 else axis
+        trailing = a.rank - axis - b.rank
+        c.refuse_unless(trailing >= 0, f"axis {axis} leaves no place for {b.type}")
+        b = gn.reshape(b, (*b.shape, *[1] * trailing))
+    return function(a, b)
+
+
+def _quotient(a: Node, b: Node) -> Node:
+    return a / b
+
+
+BINARY: dict[str, Binary] = {
+    "Add": lambda a, b: a + b,
+    "Sub": lambda a, b: a - b,
+    "Mul": lambda a, b: a * b,
+    "Div": _quotient,
+    "And": gn.logical_and,
+    "Or": gn.logical_or,
+    "Xor": gn.ne,
+    "Equal": gn.eq,
+    "Less": gn.lt,
+    "Greater": gn.gt,
+}
+
+for _name, _binary in BINARY.items():
+    converts(_name)(lambda c, f=_binary: _aligned(c, f))
+    converts(_name, since=7)(lambda c, f=_binary: f(c[0], c[1]))
+
+converts("LessOrEqual", since=12)(lambda c: gn.le(c[0], c[1]))
+converts("GreaterOrEqual", since=12)(lambda c: gn.ge(c[0], c[1]))
+
+
+def _power(c: Call, base: Node, exponent: Node) -> Node:
+    """Exponents must be known: then they are attributes."""
+    e = c.array(1)
+    c.refuse_unless(e.size == 1, "only a single exponent is supported")
+    return gn.reshape(gn.power(base, e.reshape(-1)[0].item()), base.shape)
+
+
+@converts("Pow")
+def power_before_7(c: Call) -> Node:
+    return _aligned(c, lambda a, b: _power(c, a, b))
+
+
+@converts("Pow", since=7)
+def power(c: Call) -> Node:
+    return _power(c, c[0], c[1])
+
+
+@converts("Where", since=9)
+def where(c: Call) -> Node:
+    return gn.where(c[0], c[1], c[2])
+
+
+# ------------------------------------------------------------------------------------ many inputs
+
+
+@converts("Max")
+def maximum(c: Call) -> Node:
+    return reduce(gn.maximum, c.nodes)
+
+
+@converts("Min")
+def minimum(c: Call) -> Node:
+    return reduce(gn.minimum, c.nodes)
+
+
+@converts("Sum")
+def total(c: Call) -> Node:
+    return reduce(gn.add, c.nodes)
+
+
+@converts("Mean")
+def mean(c: Call) -> Node:
+    return reduce(gn.add, c.nodes) * (1.0 / len(c))
+
+
+# ------------------------------------------------------------------------------------------ casts
+
+
+@converts("Cast", since=6)
+def cast(c: Call) -> Node:
+    to = dtype_of(c.attribute("to"))
+    if to is None:
+        c.refuse(f"{name_of(c.attribute('to'))} is not supported")
+    return gn.cast(c[0], to)
+
+
+@converts("CastLike", since=15)
+def cast_like(c: Call) -> Node:
+    return gn.cast(c[0], c[1].dtype)

@@ -1,0 +1,179 @@
+"""Layers: convolution, pooling, products, normalisation, dropout."""
+
+from __future__ import annotations
+
+import graphnet as gn
+
+from ..node import Node
+from .call import Call
+from .table import converts
+from .windows import kernel_shape, window
+
+# --------------------------------------------------------------------------------------- products
+
+
+@converts("MatMul")
+def matmul(c: Call) -> Node:
+    return gn.matmul(c[0], c[1])
+
+
+@converts("Gemm")
+def gemm(c: Call) -> Node:
+    """alpha * A' B' + beta * C, with A' and B' transposed if asked. C broadcasts."""
+    a = gn.transpose(c[0]) if c.attribute("transA") else c[0]
+    b = gn.transpose(c[1]) if c.attribute("transB") else c[1]
+    alpha, beta, bias = c.attribute("alpha"), c.attribute("beta"), c.get(2)
+    y = gn.matmul(a, b)
+    y = y if alpha == 1 else _scaled(c, y, alpha)
+    if bias is None or beta == 0:
+        return y
+    return y + (bias if beta == 1 else _scaled(c, bias, beta))
+
+
+def _scaled(c: Call, x: Node, by: float) -> Node:
+    c.refuse_unless(x.type.is_float or by == int(by), f"{x.dtype} times {by}")
+    return x * (by if x.type.is_float else int(by))
+
+
+# ------------------------------------------------------------------------------------ convolution
+
+
+@converts("Conv")
+def conv(c: Call) -> Node:
+    x, w, bias = c[0], c[1], c.get(2)
+    y = _convolved(c, x, w)
+    return y if bias is None else y + gn.reshape(bias, (bias.shape[0], *[1] * (y.rank - 2)))
+
+
+def _convolved(c: Call, x: Node, w: Node) -> Node:
+    spec = window(c, c.sizes_of(w.shape[2:]))
+    groups, rank = c.attribute("group"), x.rank - 2
+    c.refuse_unless(rank in (1, 2), f"convolution along {rank} axes is not supported")
+    if groups == 1:
+        parts = [(x, w)]
+    else:
+        each, kernels = x.shape[1] // groups, w.shape[0] // groups
+        parts = [
+            (x[:, i * each : (i + 1) * each], w[i * kernels : (i + 1) * kernels]) for i in range(groups)
+        ]
+    ys = []
+    for part, kernel in parts:
+        if rank == 1:
+            ys.append(gn.conv1d(part, kernel, spec.strides[0], spec.padding[0], spec.dilations[0]))
+        else:
+            ys.append(gn.conv2d(part, kernel, spec.strides, spec.padding, spec.dilations))
+    return gn.concatenate(ys, 1)
+
+
+# ---------------------------------------------------------------------------------------- pooling
+
+
+@converts("MaxPool")
+def max_pool(c: Call) -> Node:
+    spec = window(c, kernel_shape(c))
+    c.refuse_unless(not c.wants(1), "the places of the maxima are not supported")
+    c.refuse_unless(c[0].rank == 4 and not c.attribute("ceil_mode", 0) and set(spec.dilations) == {1}, "this window")
+    return gn.max_pool2d(c[0], spec.extents, spec.strides, spec.padding)
+
+
+@converts("AveragePool")
+def average_pool(c: Call) -> Node:
+    spec = window(c, kernel_shape(c))
+    c.refuse_unless(c[0].rank == 4 and not c.attribute("ceil_mode", 0) and set(spec.dilations) == {1}, "this window")
+    # Before version 7 there is no choice: padding does not count.
+    return gn.avg_pool2d(c[0], spec.extents, spec.strides, spec.padding, bool(c.attribute("count_include_pad", 0)))
+
+
+@converts("GlobalAveragePool")
+def global_average_pool(c: Call) -> Node:
+    return gn.mean(c[0], tuple(range(2, c[0].rank)), keepdims=True)
+
+
+@converts("GlobalMaxPool")
+def global_max_pool(c: Call) -> Node:
+    return gn.max(c[0], tuple(range(2, c[0].rank)), keepdims=True)
+
+
+# ---------------------------------------------------------------------------------- normalisation
+
+
+@converts("BatchNormalization")
+def batch_norm_before_9(c: Call) -> Node:
+    """Version 1 to 8: training unless is_test; version 7 and 8 are inference where one output is used."""
+    c.refuse_unless(bool(c.attribute("spatial", 1)), "statistics of every pixel (spatial=0) are not supported")
+    c.refuse_unless(c.version >= 7 or bool(c.attribute("is_test", 0)) or not any(c.wants(i) for i in range(1, 5)),
+                    "training is not supported")
+    return _normalised(c)
+
+
+@converts("BatchNormalization", since=9)
+def batch_norm_before_14(c: Call) -> Node:
+    c.refuse_unless(not any(c.wants(i) for i in range(1, 5)), "training is not supported before version 14")
+    return _normalised(c)
+
+
+@converts("BatchNormalization", since=14)
+def batch_norm(c: Call) -> Node | list[Node]:
+    if not c.attribute("training_mode", 0):
+        return _normalised(c)
+    x, scale, shift, mean, variance = (c[i] for i in range(5))
+    axes, momentum = (0, *range(2, x.rank)), c.attribute("momentum")
+    batch_mean = gn.mean(x, axes, keepdims=True)
+    batch_variance = gn.mean(gn.square(x - batch_mean), axes)
+    y = _affine(x, scale, shift, gn.reshape(batch_mean, mean.shape), batch_variance, c.attribute("epsilon"))
+    running = [
+        old * momentum + gn.reshape(new, old.shape) * (1.0 - momentum)
+        for old, new in ((mean, batch_mean), (variance, batch_variance))
+    ]
+    return [y, *running]
+
+
+def _normalised(c: Call) -> Node:
+    return _affine(*(c[i] for i in range(5)), c.attribute("epsilon"))
+
+
+def _affine(x: Node, scale: Node, shift: Node, mean: Node, variance: Node, epsilon: float) -> Node:
+    if scale.dtype == mean.dtype == x.dtype:
+        return gn.batch_norm_inference(x, scale, shift, mean, variance, epsilon)
+    wide = mean.dtype  # from version 15 on each group of inputs has a type of its own
+    y = gn.batch_norm_inference(*(gn.cast(v, wide) for v in (x, scale, shift, mean, variance)), epsilon)
+    return gn.cast(y, x.dtype)
+
+
+@converts("InstanceNormalization")
+def instance_norm(c: Call) -> Node:
+    return gn.instance_norm(c[0], c[1], c[2], c.attribute("epsilon"))
+
+
+@converts("MeanVarianceNormalization", since=9)
+def mean_variance_normalization(c: Call) -> Node:
+    return gn.mean_variance_normalization(c[0], tuple(c.attribute("axes")))
+
+
+@converts("LRN")
+def local_response_norm(c: Call) -> Node:
+    settings = (c.attribute(k) for k in ("size", "alpha", "beta", "bias"))
+    return gn.local_response_norm(c[0], *settings)
+
+
+# ---------------------------------------------------------------------------------------- dropout
+
+
+@converts("Dropout")
+def dropout_before_12(c: Call) -> list[Node]:
+    """Models before version 12 are for inference, where nothing is dropped."""
+    c.refuse_unless(c.version >= 7 or bool(c.attribute("is_test", 0)) or not c.wants(1), "training is not supported")
+    return _kept(c)
+
+
+@converts("Dropout", since=12)
+def dropout(c: Call) -> list[Node]:
+    if c.get(2) is not None and bool(c.scalar(2)):
+        rate = c.scalar(1) if c.get(1) is not None else 0.5
+        c.refuse_unless(rate == 0, "training draws random numbers that no definition fixes")
+    return _kept(c)
+
+
+def _kept(c: Call) -> list[Node]:
+    mask = "bool" if c.version >= 10 else c[0].dtype
+    return [c[0], gn.broadcast_to(gn.cast(gn.constant(True), mask), c[0].shape)]

@@ -1,0 +1,249 @@
+"""Ops that move elements: shapes, slices, concatenation, padding, constants."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+import onnx
+
+import graphnet as gn
+
+from ..node import Node, apply
+from ..ops.broadcast import Size
+from ..types import Dim, Extent, broadcast_shapes
+from .call import Call, Value
+from .dtypes import dtype_of, name_of
+from .reading import array_of
+from .shapes import extents_of, is_known, node_of
+from .table import converts
+
+# -------------------------------------------------------------------------------------- constants
+
+
+@converts("Constant")
+def constant(c: Call) -> Node:
+    for name in ("value_float", "value_floats", "value_int", "value_ints"):
+        if c.has(name):
+            dtype = np.float32 if "float" in name else np.int64
+            return gn.constant(np.asarray(c.attribute(name), dtype=dtype))
+    tensor = c.attribute("value")
+    if not isinstance(tensor, onnx.TensorProto):
+        c.refuse("only constants of numbers are supported")
+    return gn.constant(array_of(tensor, c.folder, "its value"))
+
+
+@converts("ConstantOfShape", since=9)
+def constant_of_shape(c: Call) -> Node:
+    tensor = c.attribute("value")
+    value = np.zeros(1, np.float32) if tensor is None else array_of(tensor, None, "its value")
+    c.refuse_unless(value.size == 1, "the value must be a single number")
+    return gn.broadcast_to(gn.constant(value.reshape(())), c.extents(0))
+
+
+@converts("EyeLike", since=9)
+def eye_like(c: Call) -> Node:
+    x, k = c[0], c.attribute("k")
+    rows, columns = c.known_sizes()
+    dtype = dtype_of(c.attribute("dtype")) if c.has("dtype") else x.dtype
+    if dtype is None:
+        c.refuse(f"{name_of(c.attribute('dtype'))} is not supported")
+    return gn.constant(np.eye(rows, columns, k, dtype=dtype))
+
+
+@converts("Range", since=11)
+def arange(c: Call) -> Node:
+    start, limit, delta = (c.scalar(i) for i in range(3))
+    c.refuse_unless(delta != 0, "delta is 0")
+    count = max(int(np.ceil((limit - start) / delta)), 0)
+    dtype = c[0].dtype
+    return gn.constant((start + np.arange(count) * delta).astype(dtype))
+
+
+# ----------------------------------------------------------------------------------------- shapes
+
+
+@converts("Shape")
+def shape(c: Call) -> Value:
+    """The sizes that are only named stay so, for those ops that make shapes of them."""
+    x = c[0]
+    start, end = c.attribute("start", 0), c.attribute("end", None)
+    extents = extents_of(list(x.shape)[start:end])
+    return Value(node_of(extents), None if is_known(extents) else extents)
+
+
+@converts("Size")
+def size(c: Call) -> Node:
+    total = prod(c[0].shape, start=1)
+    return apply(Size(total, "int64")) if isinstance(total, Dim) else gn.constant(np.asarray(total, np.int64))
+
+
+def _reshaped(c: Call, target: list[Extent]) -> Node:
+    x = c[0]
+    if not c.attribute("allowzero", 0):
+        target = [x.shape[a] if isinstance(e, int) and e == 0 else e for a, e in enumerate(target)]
+    if any(isinstance(e, int) and e == 0 for e in target) and -1 in target:
+        c.refuse("a shape with 0 and -1 is ambiguous")
+    return gn.reshape(x, target)
+
+
+@converts("Reshape")
+def reshape_to_attribute(c: Call) -> Node:
+    return _reshaped(c, c.attribute("shape"))
+
+
+@converts("Reshape", since=5)
+def reshape(c: Call) -> Node:
+    return _reshaped(c, c.extents(1))
+
+
+@converts("Flatten")
+def flatten(c: Call) -> Node:
+    x = c[0]
+    axis = c.attribute("axis") + (x.rank if c.attribute("axis") < 0 else 0)
+    return gn.reshape(x, (prod(x.shape[:axis], start=1), prod(x.shape[axis:], start=1)))
+
+
+@converts("Squeeze")
+def squeeze_attribute(c: Call) -> Node:
+    return _squeezed(c, c.attribute("axes"))
+
+
+@converts("Squeeze", since=13)
+def squeeze(c: Call) -> Node:
+    return _squeezed(c, c.ints_or(1, None))
+
+
+def _squeezed(c: Call, axes: list[int] | None) -> Node:
+    x = c[0]
+    found = [a for a, e in enumerate(x.shape) if e == 1] if axes is None else axes
+    return gn.squeeze(x, tuple(found))
+
+
+@converts("Unsqueeze")
+def unsqueeze_attribute(c: Call) -> Node:
+    return _unsqueezed(c, c.attribute("axes"))
+
+
+@converts("Unsqueeze", since=13)
+def unsqueeze(c: Call) -> Node:
+    return _unsqueezed(c, c.ints(1))
+
+
+def _unsqueezed(c: Call, axes: list[int]) -> Node:
+    x, rank = c[0], c[0].rank + len(axes)
+    new = {a + rank if a < 0 else a for a in axes}
+    if len(new) != len(axes) or not new <= set(range(rank)):
+        raise gn.ShapeError(f"axes {axes} are no {len(axes)} axes of {rank}")
+    kept = iter(x.shape)
+    return gn.reshape(x, [1 if a in new else next(kept) for a in range(rank)])
+
+
+@converts("Transpose")
+def transpose(c: Call) -> Node:
+    return gn.transpose(c[0], c.attribute("perm"))
+
+
+@converts("Expand", since=8)
+def expand(c: Call) -> Node:
+    target = tuple(c.extents(1))
+    return gn.broadcast_to(c[0], broadcast_shapes(c[0].shape, target))
+
+
+@converts("Tile", since=6)
+def tile(c: Call) -> Node:
+    x, repeats = c[0], c.ints(1)
+    c.refuse_unless(len(repeats) == x.rank, f"{len(repeats)} repeats for {x.type}")
+    pairs = [1 if i % 2 == 0 else x.shape[i // 2] for i in range(2 * x.rank)]
+    wide = [repeats[i // 2] if i % 2 == 0 else x.shape[i // 2] for i in range(2 * x.rank)]
+    out = [r * e for r, e in zip(repeats, x.shape, strict=True)]
+    return gn.reshape(gn.broadcast_to(gn.reshape(x, pairs), wide), out)
+
+
+# ------------------------------------------------------------------------------- parts and wholes
+
+
+@converts("Concat")
+def concat(c: Call) -> Node:
+    return gn.concatenate(c.nodes, c.attribute("axis", 1))
+
+
+@converts("Split")
+def split_attribute(c: Call) -> list[Node]:
+    return _split(c, c.attribute("split"))
+
+
+@converts("Split", since=13)
+def split(c: Call) -> list[Node]:
+    return _split(c, c.ints_or(1, None))
+
+
+def _split(c: Call, parts: list[int] | None) -> list[Node]:
+    """Parts of given extents, or as many equal ones as there are outputs, the last one smaller if need be."""
+    x, axis = c[0], c.attribute("axis", 0)
+    axis = axis + x.rank if axis < 0 else axis
+    (extent,) = c.sizes_of((x.shape[axis],))
+    if not parts:
+        count = c.attribute("num_outputs") or len(c.outputs)
+        each = -(-extent // count)
+        parts = [max(min(each, extent - i * each), 0) for i in range(count)]
+    if sum(parts) != extent or min(parts) < 0:
+        raise gn.ShapeError(f"parts of {parts} are not the {extent} elements of axis {axis}")
+    ends = np.cumsum(parts).tolist()
+    head = (slice(None),) * axis
+    return [x[(*head, slice(end - part, end))] for part, end in zip(parts, ends, strict=True)]
+
+
+@converts("Slice")
+def slice_attributes(c: Call) -> Node:
+    return _sliced(c, c.attribute("starts"), c.attribute("ends"), c.attribute("axes"), None)
+
+
+@converts("Slice", since=10)
+def slice_(c: Call) -> Node:
+    return _sliced(c, c.ints(1), c.ints(2), c.ints_or(3, None), c.ints_or(4, None))
+
+
+def _sliced(c: Call, starts: list[int], ends: list[int], axes: list[int] | None, steps: list[int] | None) -> Node:
+    """As NumPy, except that a negative end below -extent, with a negative step, goes to the first element."""
+    x = c[0]
+    keys = [slice(None)] * x.rank
+    each = zip(axes or range(len(starts)), starts, ends, steps or [1] * len(starts), strict=True)
+    for axis, start, end, step in each:
+        a, extent = axis % x.rank, x.shape[axis % x.rank]
+        if not isinstance(extent, int):
+            known = step > 0 and start >= 0 and end >= 2**31 - 1
+            c.refuse_unless(known or (step > 0 and end < 0), f"axis {axis} has {extent} elements; pass sizes={{...}}")
+            keys[a] = slice(start, None if known else end, step)
+        elif step > 0:
+            keys[a] = slice(start, end, step)
+        else:
+            keys[a] = slice(start, None if end < -extent else end, step)
+    return x[tuple(keys)]
+
+
+@converts("Pad")
+def pad_attributes(c: Call) -> Node:
+    pads = c.attribute("pads") or c.attribute("paddings")
+    return _padded(c, pads, c.attribute("value"), None)
+
+
+@converts("Pad", since=11)
+def pad(c: Call) -> Node:
+    value = c.scalar(2) if c.get(2) is not None else 0
+    return _padded(c, c.ints(1), value, c.ints_or(3, None))
+
+
+def _padded(c: Call, pads: list[int], value: float, axes: list[int] | None) -> Node:
+    x = c[0]
+    mode = c.attribute("mode")
+    where = [a % x.rank for a in axes] if axes is not None else list(range(x.rank))
+    sides = [(0, 0)] * x.rank
+    for i, a in enumerate(where):
+        sides[a] = (pads[i], pads[i + len(where)])
+    keys = [slice(max(-lo, 0), -(-hi) if hi < 0 else None) for lo, hi in sides]  # negative paddings cut
+    grown = [(max(lo, 0), max(hi, 0)) for lo, hi in sides]
+    cut = x[tuple(keys)] if x.rank else x
+    if mode == "constant":
+        return gn.pad(cut, grown, value)
+    c.refuse(f"mode {mode!r} is not supported")
