@@ -11,7 +11,7 @@ pipeline and passes/ optimise them; lower turns them into codegen's index notati
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from typing import Any
 
 from . import init, optim
@@ -102,9 +102,11 @@ from .text import parse, to_text
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Callable[..., Node]:
+def __getattr__(name: str) -> Any:
     """Every registered op without a function of its own: `gn.relu(x)` is `apply(Relu(), x)`; keyword
-    arguments are the op's attributes."""
+    arguments are the op's attributes. And `gn.onnx`, which needs the extra [onnx]."""
+    if name == "onnx":
+        return importlib.import_module(".onnx", __name__)
     op = OPS.get(name)
     if op is None or op.kind == "leaf":
         raise AttributeError(f"module 'graphnet' has no attribute {name!r}")

@@ -46,13 +46,14 @@ GRAPHNET = (
     ("function",),
     ("show.*",),
     ("graphnet",),
-    ("models.*", "bench.*", "reference"),
+    ("models.*", "bench.*", "onnx.*", "reference"),
     ("training",),
     ("cli.*",),
 )
 
 # Imports at run time, each of something that may be missing or that a command line should not wait for.
 LATE = {
+    "graphnet/__init__.py": "graphnet.onnx, of the extra [onnx]",
     "graphnet/cli/__init__.py": "the module of the command that was asked for",
     "graphnet/data.py": "scikit-learn, of the extra [demo]",
     "graphnet/bench/harness.py": "what needs the extra [bench]: the peers, pictures",

@@ -76,7 +76,8 @@ class GraphnetRep(BackendRep):
         else:
             values = list(inputs) if isinstance(inputs, Sequence) else [inputs]
             if len(values) != len(declared):
-                raise GraphnetError(f"the model takes {len(declared)} inputs ({', '.join(declared)}), not {len(values)}")
+                names = ", ".join(declared)
+                raise GraphnetError(f"the model takes {len(declared)} inputs ({names}), not {len(values)}")
             given = dict(zip(declared, values, strict=True))
         if set(given) != set(declared):
             raise GraphnetError(f"the inputs are {', '.join(declared)}, not {', '.join(given)}")

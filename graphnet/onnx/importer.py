@@ -198,7 +198,11 @@ class Importer:
         return self._outputs_of(function.node, function.output, scope, versions, optional=True)
 
     def _outputs_of(
-        self, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], scope: Scope, versions: Mapping[str, int],
+        self,
+        nodes: Sequence[onnx.NodeProto],
+        outputs: Sequence[str],
+        scope: Scope,
+        versions: Mapping[str, int],
         optional: bool = False,
     ) -> list[Value | None]:
         problems, unknown = len(self.problems) + len(self.contradictions), len(self.unknown)
@@ -253,5 +257,3 @@ def _count(shape: Shape) -> int:
         assert isinstance(e, int)
         total *= e
     return total
-
-

@@ -146,6 +146,14 @@ def _aligned(c: Call, function: Binary) -> Node:
     return function(a, b)
 
 
+def _before_7(function: Binary) -> Converter:
+    return lambda c: _aligned(c, function)
+
+
+def _since_7(function: Binary) -> Converter:
+    return lambda c: function(c[0], c[1])
+
+
 def _quotient(a: Node, b: Node) -> Node:
     return a / b
 
@@ -164,11 +172,11 @@ BINARY: dict[str, Binary] = {
 }
 
 for _name, _binary in BINARY.items():
-    converts(_name)(lambda c, f=_binary: _aligned(c, f))
-    converts(_name, since=7)(lambda c, f=_binary: f(c[0], c[1]))
+    converts(_name)(_before_7(_binary))
+    converts(_name, since=7)(_since_7(_binary))
 
-converts("LessOrEqual", since=12)(lambda c: gn.le(c[0], c[1]))
-converts("GreaterOrEqual", since=12)(lambda c: gn.ge(c[0], c[1]))
+converts("LessOrEqual", since=12)(_since_7(gn.le))
+converts("GreaterOrEqual", since=12)(_since_7(gn.ge))
 
 
 def _power(c: Call, base: Node, exponent: Node) -> Node:

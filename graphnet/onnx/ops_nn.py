@@ -53,9 +53,7 @@ def _convolved(c: Call, x: Node, w: Node) -> Node:
         parts = [(x, w)]
     else:
         each, kernels = x.shape[1] // groups, w.shape[0] // groups
-        parts = [
-            (x[:, i * each : (i + 1) * each], w[i * kernels : (i + 1) * kernels]) for i in range(groups)
-        ]
+        parts = [(x[:, i * each : (i + 1) * each], w[i * kernels : (i + 1) * kernels]) for i in range(groups)]
     ys = []
     for part, kernel in parts:
         if rank == 1:
@@ -101,8 +99,10 @@ def global_max_pool(c: Call) -> Node:
 def batch_norm_before_9(c: Call) -> Node:
     """Version 1 to 8: training unless is_test; version 7 and 8 are inference where one output is used."""
     c.refuse_unless(bool(c.attribute("spatial", 1)), "statistics of every pixel (spatial=0) are not supported")
-    c.refuse_unless(c.version >= 7 or bool(c.attribute("is_test", 0)) or not any(c.wants(i) for i in range(1, 5)),
-                    "training is not supported")
+    c.refuse_unless(
+        c.version >= 7 or bool(c.attribute("is_test", 0)) or not any(c.wants(i) for i in range(1, 5)),
+        "training is not supported",
+    )
     return _normalised(c)
 
 
@@ -129,15 +129,15 @@ def batch_norm(c: Call) -> Node | list[Node]:
 
 
 def _normalised(c: Call) -> Node:
-    return _affine(*(c[i] for i in range(5)), c.attribute("epsilon"))
+    return _affine(c[0], c[1], c[2], c[3], c[4], c.attribute("epsilon"))
 
 
 def _affine(x: Node, scale: Node, shift: Node, mean: Node, variance: Node, epsilon: float) -> Node:
     if scale.dtype == mean.dtype == x.dtype:
         return gn.batch_norm_inference(x, scale, shift, mean, variance, epsilon)
     wide = mean.dtype  # from version 15 on each group of inputs has a type of its own
-    y = gn.batch_norm_inference(*(gn.cast(v, wide) for v in (x, scale, shift, mean, variance)), epsilon)
-    return gn.cast(y, x.dtype)
+    a, b, m, v = (gn.cast(t, wide) for t in (scale, shift, mean, variance))
+    return gn.cast(gn.batch_norm_inference(gn.cast(x, wide), a, b, m, v, epsilon), x.dtype)
 
 
 @converts("InstanceNormalization")

@@ -9,7 +9,7 @@ import numpy as np
 import graphnet as gn
 
 from ..node import Node
-from .call import Call
+from .call import Call, Refused
 from .table import Converter, converts
 
 Reduction = Callable[[Node, tuple[int, ...], bool], Node]
@@ -114,12 +114,18 @@ def _as_matrix(function: Callable[[Node, int], Node]) -> Converter:
 
 
 def _hardmax(x: Node, axis: int) -> Node:
-    (extent,) = (x.shape[axis],)
+    extent = x.shape[axis]
+    if not isinstance(extent, int):
+        raise Refused(f"axis {axis} has {extent} elements; pass sizes={{...}}")
     last = [a for a in range(x.rank) if a != axis] + [axis]
     hot = gn.one_hot(gn.argmax(x, axis), extent, x.dtype)  # (other axes..., extent)
     return gn.transpose(hot, [last.index(a) for a in range(x.rank)])
 
 
+def _along_axis(function: Callable[[Node, int], Node]) -> Converter:
+    return lambda c: function(c[0], c.attribute("axis") % max(c[0].rank, 1))
+
+
 for _name, _along in (("Softmax", gn.softmax), ("LogSoftmax", gn.log_softmax), ("Hardmax", _hardmax)):
     converts(_name)(_as_matrix(_along))
-    converts(_name, since=13)(lambda c, f=_along: f(c[0], c.attribute("axis") % c[0].rank))
+    converts(_name, since=13)(_along_axis(_along))

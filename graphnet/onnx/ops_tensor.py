@@ -241,7 +241,7 @@ def _padded(c: Call, pads: list[int], value: float, axes: list[int] | None) -> N
     sides = [(0, 0)] * x.rank
     for i, a in enumerate(where):
         sides[a] = (pads[i], pads[i + len(where)])
-    keys = [slice(max(-lo, 0), -(-hi) if hi < 0 else None) for lo, hi in sides]  # negative paddings cut
+    keys = [slice(max(-lo, 0), hi if hi < 0 else None) for lo, hi in sides]  # negative paddings cut
     grown = [(max(lo, 0), max(hi, 0)) for lo, hi in sides]
     cut = x[tuple(keys)] if x.rank else x
     if mode == "constant":

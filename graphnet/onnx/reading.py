@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import google.protobuf.message
 import numpy as np
 import onnx
 import onnx.numpy_helper
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Error as MessageError
 
 from .dtypes import dtype_of, name_of
 from .errors import ModelError
@@ -52,10 +53,18 @@ def _parsed(data: bytes, name: str) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
-    except google.protobuf.message.DecodeError as e:
+    except DecodeError as e:
         raise ModelError(f"{name}: not an ONNX model, or a damaged one ({e})") from None
     if not model.ir_version or not model.HasField("graph"):
         raise ModelError(f"{name}: not an ONNX model, or a truncated one: there is no graph")
+    stack: list[Message] = [model]
+    while stack:
+        for field, value in stack.pop().ListFields():
+            values = value if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else (value,)
+            if field.type == field.TYPE_MESSAGE:
+                stack.extend(values)
+            elif field.type == field.TYPE_STRING and any(isinstance(v, bytes) for v in values):
+                raise ModelError(f"{name}: a damaged ONNX model: {field.name} is no text")
     return model
 
 
@@ -185,9 +194,13 @@ def check(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
             fits = len(dims) == array.ndim and all(d in (None, e) for d, e in zip(dims, array.shape, strict=True))
             if not fits or dtype_of(t.elem_type) != array.dtype.name:
                 raise ModelError(f"input {v.name!r} and the initializer of that name have different types")
+    bare = skeleton(model, arrays)
+    for v in bare.graph.output:  # which may leave their shapes to inference; the checker would not have it
+        if v.type.WhichOneof("value") == "tensor_type" and not v.type.tensor_type.HasField("shape"):
+            v.type.tensor_type.shape.SetInParent()
     try:
-        onnx.checker.check_model(skeleton(model, arrays))
-    except (onnx.checker.ValidationError, ValueError, google.protobuf.message.Error) as e:
+        onnx.checker.check_model(bare)
+    except (onnx.checker.ValidationError, ValueError, MessageError) as e:
         raise ModelError(f"the model is not valid: {_first(e)}") from None
 
 

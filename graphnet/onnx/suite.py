@@ -157,7 +157,8 @@ def report(outcomes: Iterable[Outcome]) -> str:
             counts = collections.Counter(o.status for o in of_kind)
             row = " ".join(f"{counts[s]:>8}" for s in (PASSED, REFUSED, WRONG))
             lines.append(f"{kind:18} {row} {len(of_kind):>8}")
-    reasons = collections.Counter(r for o in done if o.status == REFUSED for r in sorted({_short(r) for r in o.reasons}))
+    refusals = [{_short(r) for r in o.reasons} for o in done if o.status == REFUSED]
+    reasons = collections.Counter(r for found in refusals for r in sorted(found))
     if reasons:
         lines.append("\nrefused, by reason (a case may have several)")
         lines += [f"{count:>6}  {reason}" for reason, count in reasons.most_common()]

@@ -33,10 +33,11 @@ def of_ops(model: onnx.ModelProto, versions: dict[str, int]) -> list[Problem]:
     for graph in graphs(model.graph):
         for node in graph.node:
             domain = canonical(node.domain)
-            version = versions.get(domain)
-            if version is None:
+            if domain not in versions:
                 found.append(described(node, None, f"the model does not import the operator set {domain!r}"))
-            elif find(domain, node.op_type, version) is None and not is_defined(domain, node.op_type, version):
+                continue
+            version = versions[domain]
+            if find(domain, node.op_type, version) is None and not is_defined(domain, node.op_type, version):
                 found.append(described(node, version, "no such op is supported"))
     return found
 
@@ -66,8 +67,11 @@ def _declared(graph: onnx.GraphProto) -> Iterator[tuple[str, int | str]]:
         if kind in (None, "tensor_type"):
             yield v.name, v.type.tensor_type.elem_type
         else:
-            yield v.name, {"sequence_type": "sequences", "optional_type": "optional values", "map_type": "maps"}.get(
-                kind, "sparse tensors"
+            yield (
+                v.name,
+                {"sequence_type": "sequences", "optional_type": "optional values", "map_type": "maps"}.get(
+                    kind, "sparse tensors"
+                ),
             )
     for t in graph.initializer:
         yield t.name, t.data_type

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from ..node import Node
 
 if TYPE_CHECKING:
-    from .call import Call
+    from .call import Call, Value
 
-Converted = Node | Sequence[Node | None]
-Converter = Callable[["Call"], Converted]
+Converter = Callable[["Call"], "Node | Value | Sequence[Node | None]"]
 
 MAIN = ""  # the domain ai.onnx
 NEWEST = {MAIN: 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}

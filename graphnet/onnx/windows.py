@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .call import Call
-
-Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One entry for each of the spatial axes."""
+    """One entry for each of the spatial axes; padding is in pairs."""
 
-    extents: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    padding: Pairs
+    extents: Any  # tuples of one, two or three, as the functions for them take
+    strides: Any
+    dilations: Any
+    padding: Any
 
 
 def window(c: Call, extents: tuple[int, ...]) -> Window:
