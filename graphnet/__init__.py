@@ -30,8 +30,10 @@ from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv import conv2d
 from .ops.conv1d import conv1d
+from .ops.einsum import einsum
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
+from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
 from .ops.loss import accuracy, bce_with_logits, binary_cross_entropy, cross_entropy, mse
 from .ops.matmul import matmul, matrix_transpose
 from .ops.max_pool import max_pool2d
@@ -162,10 +164,13 @@ __all__ = [
     "cross_entropy",
     "custom_gradient",
     "depth_to_space",
+    "det",
     "diagonal",
     "div",
+    "dot",
     "draw",
     "dropout",
+    "einsum",
     "embedding",
     "eq",
     "evaluate",
@@ -179,6 +184,7 @@ __all__ = [
     "gather_elements",
     "gather_nd",
     "ge",
+    "gemm",
     "global_avg_pool2d",
     "gradient",
     "group_norm",
@@ -188,14 +194,18 @@ __all__ = [
     "index_add",
     "index_update",
     "init",
+    "inner",
     "input",
     "instance_norm",
+    "inv",
     "jacobian",
     "jvp",
     "key",
+    "kron",
     "layer_norm",
     "le",
     "leaky_relu",
+    "linear",
     "linspace",
     "local_response_norm",
     "log_softmax",
@@ -206,6 +216,7 @@ __all__ = [
     "lt",
     "make_graph",
     "matmul",
+    "matrix_norm",
     "matrix_transpose",
     "max",
     "max_pool2d",
@@ -223,6 +234,7 @@ __all__ = [
     "ones",
     "ones_like",
     "optim",
+    "outer",
     "pad",
     "parameter",
     "parse",
@@ -248,6 +260,7 @@ __all__ = [
     "swapaxes",
     "take",
     "take_along_axis",
+    "tensordot",
     "tile",
     "to_text",
     "trace",
@@ -256,6 +269,7 @@ __all__ = [
     "triu",
     "uniform",
     "unstack",
+    "vecdot",
     "vjp",
     "where",
     "zeros",

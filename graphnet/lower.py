@@ -19,6 +19,7 @@ from codegen.program import Program, Step
 from .module import Group, Module
 from .node import Constant, Node
 from .op import Operand, Target
+from .ops.broadcast import before_reshape
 from .passes.memory import Plan, physical_shape, storage
 from .types import concrete
 
@@ -67,13 +68,15 @@ class _Lowering:
         self.shared: dict[tuple[Node, tuple[Expr, ...]], Expr] = {}
         self.index: tuple[Expr, ...] = ()
         self.scratch = scratch or {}
+        self.written: dict[int, tuple[int, ...]] = {}  # by other stages of this kernel: slots, in the shapes they have
 
     def buffer(self, n: Node) -> Buffer:
-        """The memory of `n`, or of what it is a view of, in the shape of `n`."""
+        """The memory of `n`, or of what it is a view of, in the shape of `n`. What stages of one kernel hand to each
+        other has one shape: parameters of a kernel never overlap where one is written."""
         if n in self.scratch:
             return self.scratch[n]
         slot = self.plan.slot[storage(n, self.m, self.stored)]
-        shape = physical_shape(n, self.m.layouts)
+        shape = self.written.get(slot, physical_shape(n, self.m.layouts))
         if (slot, shape) not in self.buffers:
             view = f"_as_{len(self.buffers)}" if slot in self.slots else ""
             self.slots.add(slot)
@@ -87,7 +90,10 @@ class _Lowering:
             first, *others = block_order(n)
             return index[first] - BASE, *(index[a] for a in others)
         order = self.m.layouts.get(n)
-        return index if order is None else tuple(index[a] for a in order)
+        index = index if order is None else tuple(index[a] for a in order)
+        shape = physical_shape(n, self.m.layouts)
+        whole = self.written.get(self.plan.slot[storage(n, self.m, self.stored)], shape)
+        return index if whole == shape else before_reshape(index, shape, whole)
 
     def value(self, n: Node, index: tuple[Expr, ...]) -> Expr:
         """The element of `n` at a logical index."""
@@ -273,11 +279,13 @@ def _chain(m: Module, stored: set[Node], g: Group, name: str) -> Step:
         _, *others = (concrete(n.shape)[a] for a in block_order(n))
         scratch[n] = Buffer(f"{n.op.name}_block{k}", FROM_NUMPY[n.dtype], (g.block, *others), "local")
     lowered = []
+    written = {m.plan.slot[n]: physical_shape(n, m.layouts) for n in g.stored if n not in scratch}
     buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}
     slots: set[int] = set()
     for nodes in g.stages:
         stage = Group(nodes, (), tuple(n for n in nodes if n in g.stored or n in scratch))
         lowering = _Lowering(m, stored | set(scratch), stage, name, scratch)
+        lowering.written = written
         lowering.buffers, lowering.slots = buffers, slots  # the same memory by the same name in every stage
         lowered.append(lowering.run())
     computations = tuple(c for c, *_ in lowered)

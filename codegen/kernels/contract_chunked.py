@@ -76,6 +76,8 @@ def _roles(c: Computation, p: Product, machine: Machine) -> Roles | None:
     last, sums = c.axes[-1], as_stored(p)
     if p.reduce.where is not None or not all(a.is_full for a in sums) or p.columns != (last,) or not p.rows:
         return None
+    if not c.points:
+        return None
     width = machine.lanes(DTYPES[p.reduce.value.dtype].bytes)
     best: tuple[float, tuple[Axis, ...], Tile] | None = None
     inner = tuple(reversed(p.rows))

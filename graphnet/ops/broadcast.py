@@ -87,6 +87,26 @@ def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
     return groups
 
 
+def before_reshape(index: Sequence[Expr], new: tuple[int, ...], old: tuple[int, ...]) -> tuple[Expr, ...]:
+    """Where the element at `index` of the shape `new` stands in the shape `old`."""
+    source: list[Expr] = [lift(0, "i64")] * len(old)
+    if 0 in new:
+        return tuple(source)
+    for olds, news in _groups(old, new):
+        olds = [a for a in olds if old[a] != 1]
+        news = [b for b in news if new[b] != 1]
+        if not olds:
+            continue
+        flat: Expr = lift(0, "i64")
+        for b in news:
+            flat = flat * new[b] + index[b]
+        for a in reversed(olds[1:]):
+            source[a] = flat % old[a]
+            flat = flat // old[a]
+        source[olds[0]] = flat
+    return tuple(source)
+
+
 @dataclass(frozen=True)
 class Reshape(Op):
     """The same elements in row-major order under another shape of the same size. numpy.reshape."""
@@ -105,23 +125,7 @@ class Reshape(Op):
         return x.reshape(concrete(self.shape))
 
     def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
-        new = concrete(self.shape)
-        if 0 in new:
-            return x(*(lift(0, "i64") for _ in x.shape))
-        source: list[Expr] = [lift(0, "i64")] * len(x.shape)
-        for olds, news in _groups(x.shape, new):
-            olds = [a for a in olds if x.shape[a] != 1]
-            news = [b for b in news if new[b] != 1]
-            if not olds:
-                continue
-            flat: Expr = lift(0, "i64")
-            for b in news:
-                flat = flat * new[b] + index[b]
-            for a in reversed(olds[1:]):
-                source[a] = flat % x.shape[a]
-                flat = flat // x.shape[a]
-            source[olds[0]] = flat
-        return x(*source)
+        return x(*before_reshape(index, concrete(self.shape), x.shape))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (reshape(cotangent, node.inputs[0].shape),)

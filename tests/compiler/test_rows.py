@@ -82,3 +82,16 @@ def test_no_kernel_stands_both_before_and_after_another():
     assert _order([[0, 2]], [set(), {0}, {0}]) == [0, 1]
     assert _order([[0, 2]], [set(), {0}, {0, 1}]) == 0  # 1 needs 0, and 2 needs 1
     assert _order([[0, 3], [1, 4]], [set(), set(), set(), {0, 1}, {1, 0}]) in (0, 1)  # each chain needs the other
+
+
+def test_what_stages_hand_to_each_other_is_one_parameter():
+    """Parameters of a kernel never overlap where one is written: under another shape, it is the same one."""
+    x = gn.input("x", (3, 2, 2), "float64")
+    inverse = gn.inv(x)
+    f = gn.compile([inverse, gn.gradient(gn.sum(inverse), x)], [x])
+    f.specialise({})
+    steps = f.specializations[0].program.steps
+    assert any(len(step.writes) > 1 for step in steps)
+    for step in steps:
+        for slot in step.writes:
+            assert step.slots.count(slot) == 1
