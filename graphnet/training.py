@@ -46,6 +46,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(optim.adam, 1e-3),
     "sgd": Optimizer(optim.sgd, 0.1),
     "momentum": Optimizer(optim.momentum, 0.02),
+    "nesterov": Optimizer(optim.nesterov, 0.02),
+    "adagrad": Optimizer(optim.adagrad, 0.01),
+    "rmsprop": Optimizer(optim.rmsprop, 1e-3),
+    "adamw": Optimizer(optim.adamw, 1e-3),
 }
 
 

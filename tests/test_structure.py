@@ -34,7 +34,7 @@ GRAPHNET = (
     ("text", "verify", "evaluate", "export", "module", "pattern"),
     ("rewrite",),
     ("ops.*",),
-    ("gradient", "optim", "state", "signature", "convolution"),
+    ("gradient", "optim.*", "state", "signature", "convolution"),
     ("winograd_conv", "fft_conv", "scan", "custom_gradient"),
     ("derivatives", "recurrent"),
     ("passes.*",),
