@@ -40,7 +40,14 @@ class Function:
     With one output the array itself is returned, with several a tuple. Updates have happened on return."""
 
     def __init__(
-        self, graph: Graph, target: Target, threads: int, state: State, observers: Sequence[Observer], precision: str
+        self,
+        graph: Graph,
+        target: Target,
+        threads: int,
+        state: State,
+        observers: Sequence[Observer],
+        precision: str,
+        max_bytes: int | None,
     ) -> None:
         self.graph = graph
         self.target = target
@@ -48,6 +55,7 @@ class Function:
         self.state = state
         self.observers = tuple(observers)
         self.precision = precision
+        self.max_bytes = max_bytes
         self._signature = Signature(graph)
         self._updated = tuple(p.name for p, _ in graph.updates)
         self._lock = threading.RLock()
@@ -113,7 +121,7 @@ class Function:
         self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()
     ) -> Module:
         """The graph after the passes, or after the one named."""
-        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()), self.precision)
+        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()), self.precision, self.max_bytes)
         return run(Module(self.graph, settings), stop_after, observers)
 
     def _bind_fixed(self, module: Module, executable: Executable) -> list[tuple[Node, int, np.ndarray]]:
@@ -222,6 +230,7 @@ def compile(
     checks: Sequence[str] = (),
     observers: Sequence[Observer] = (),
     precision: str = "default",
+    max_bytes: int | None = None,
 ) -> Function:
     """A function from `inputs` to `outputs` that also gives parameters their new values in `updates`.
 
@@ -229,7 +238,9 @@ def compile(
     parameters' values, shared with another function (`state=step.state`); made from `seed` otherwise.
     checks: "bounds" and "races", with the emulator. precision: "highest" keeps convolutions to direct sums,
     with errors near 1e-7 of the result's scale in float32; "default" allows algorithms that keep 1e-4 (Winograd's
-    keep 3e-5).
+    keep 3e-5). max_bytes: the most that `Function.memory` may come to in total: parameters, inputs, outputs, what is
+    prepared and the arena. Where that is less than the values need that wait for others, some are computed again
+    instead: the same bits, later. What cannot be fitted is an error of the first call, with the least that can.
 
     Raises GraphnetError for inputs that are missing or are not inputs, and updates of what is no parameter."""
     nodes = (outputs,) if isinstance(outputs, Node) else tuple(outputs)
@@ -241,8 +252,10 @@ def compile(
         raise GraphnetError(f"unknown precision {precision!r}; there are {', '.join(PRECISIONS)}")
     if threads is not None and threads < 1:
         raise GraphnetError(f"threads must be at least 1, not {threads}")
+    if max_bytes is not None and (not isinstance(max_bytes, (int, np.integer)) or max_bytes < 1):
+        raise GraphnetError(f"max_bytes is a number of bytes from 1, not {max_bytes!r}")
     if not nodes and not graph.updates:
         raise GraphnetError("nothing to compute: no outputs and no updates")
     parsed = parse_target(target, checks)
     state = State(seed) if state is None else state
-    return Function(graph, parsed, threads or available_threads(), state, observers, precision)
+    return Function(graph, parsed, threads or available_threads(), state, observers, precision, max_bytes)

@@ -6,7 +6,7 @@ loads; virtual nodes are expanded at whatever index they are read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 
@@ -21,6 +21,7 @@ from .node import Constant, Node
 from .op import Operand, Target
 from .ops.broadcast import before_reshape
 from .passes.memory import Plan, physical_shape, storage
+from .passes.rematerialise import BYTE, FLOP
 from .types import concrete
 
 # Names of the output's axes where the op has none of its own. They avoid those that ops give to sums (k, r0).
@@ -58,10 +59,17 @@ class _Lowering:
     """One group."""
 
     def __init__(
-        self, m: Module, stored: set[Node], group: Group, name: str, scratch: dict[Node, Buffer] | None = None
+        self,
+        m: Module,
+        stored: set[Node],
+        group: Group,
+        name: str,
+        slot: Mapping[Node, int],
+        scratch: dict[Node, Buffer] | None = None,
     ) -> None:
         self.m, self.stored, self.group, self.name = m, stored, group, name
         self.plan: Plan = m.plan
+        self.slot = slot
         self.inside = {n: Var(f"v{k}", FROM_NUMPY[n.dtype]) for k, n in enumerate(group.nodes)}
         self.buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}  # by slot and shape
         self.slots: set[int] = set()
@@ -75,7 +83,7 @@ class _Lowering:
         other has one shape: parameters of a kernel never overlap where one is written."""
         if n in self.scratch:
             return self.scratch[n]
-        slot = self.plan.slot[storage(n, self.m, self.stored)]
+        slot = self.slot[storage(n, self.m, self.stored)]
         shape = self.written.get(slot, physical_shape(n, self.m.layouts))
         if (slot, shape) not in self.buffers:
             view = f"_as_{len(self.buffers)}" if slot in self.slots else ""
@@ -92,7 +100,7 @@ class _Lowering:
         order = self.m.layouts.get(n)
         index = index if order is None else tuple(index[a] for a in order)
         shape = physical_shape(n, self.m.layouts)
-        whole = self.written.get(self.plan.slot[storage(n, self.m, self.stored)], shape)
+        whole = self.written.get(self.slot[storage(n, self.m, self.stored)], shape)
         return index if whole == shape else before_reshape(index, shape, whole)
 
     def value(self, n: Node, index: tuple[Expr, ...]) -> Expr:
@@ -106,7 +114,7 @@ class _Lowering:
             return immediate
         key = (n, index)
         if key not in self.shared:
-            if n in self.scratch or storage(n, self.m, self.stored) in self.plan.slot:
+            if n in self.scratch or storage(n, self.m, self.stored) in self.slot:
                 self.shared[key] = Load(self.buffer(n), self.place(n, index))
             else:
                 body = self.body(n, index)
@@ -178,14 +186,14 @@ class _Lowering:
     ) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
         """The computation, the slots of its buffers, and which of those it reads and writes."""
         slots = tuple(slot for slot, _ in self.buffers)
-        written = frozenset(self.plan.slot[n] for n in self.group.stored if n not in self.scratch)
+        written = frozenset(self.slot[n] for n in self.group.stored if n not in self.scratch)
         computation = Computation(self.name, axes, reductions, lets, stores, tuple(self.buffers.values()), stages)
         return computation, slots, frozenset(slots) - (written - self._also_read(written)), written
 
     def _also_read(self, written: frozenset[int]) -> frozenset[int]:
         """Slots that the kernel both reads and writes: parameters updated in place."""
         roots = {storage(n, self.m, self.stored) for n, _ in self.shared}
-        return frozenset(self.plan.slot[n] for n in roots if n in self.plan.slot) & written
+        return frozenset(self.slot[n] for n in roots if n in self.slot) & written
 
 
 def typed(body: Expr, n: Node) -> Expr:
@@ -218,8 +226,7 @@ def kernel_name(number: int, group: Group) -> str:
     return "_".join([f"k{number}", *ops])
 
 
-# What decides whether threads pay, the same on every machine. Seconds; small kernels reach a fraction of the peak.
-FLOP, BYTE = 1 / 60e9, 1 / 50e9
+# What decides whether threads pay, with FLOP and BYTE: seconds, the same on every machine.
 BARRIER, START = 1e-6, 5e-6  # of two threads that spin
 
 
@@ -254,9 +261,9 @@ def lower(m: Module) -> Lowered:
     groups: list[Group | None] = []
     for k, g in enumerate(m.groups):
         if g.stages:
-            steps.append(_chain(m, stored, g, kernel_name(k, g)))
+            steps.append(_chain(m, stored, g, kernel_name(k, g), plan.slots_in(k)))
         else:
-            steps.append(Step(*_Lowering(m, stored, g, kernel_name(k, g)).run()))
+            steps.append(Step(*_Lowering(m, stored, g, kernel_name(k, g), plan.slots_in(k)).run()))
         groups.append(g)
     for n, target in plan.copies:
         steps.append(_copy(len(steps), n, target, m, stored))
@@ -272,19 +279,19 @@ def block_order(n: Node) -> tuple[int, ...]:
     return (1, 0, 2) if n.op.kind in ("transform", "contract") else tuple(range(n.rank))
 
 
-def _chain(m: Module, stored: set[Node], g: Group, name: str) -> Step:
+def _chain(m: Module, stored: set[Node], g: Group, name: str, slot: Mapping[Node, int]) -> Step:
     """A group of stages. What none but the next stage reads lies in scratch memory."""
     scratch = {}
     for k, n in enumerate(g.scratch):
         _, *others = (concrete(n.shape)[a] for a in block_order(n))
         scratch[n] = Buffer(f"{n.op.name}_block{k}", FROM_NUMPY[n.dtype], (g.block, *others), "local")
     lowered = []
-    written = {m.plan.slot[n]: physical_shape(n, m.layouts) for n in g.stored if n not in scratch}
+    written = {slot[n]: physical_shape(n, m.layouts) for n in g.stored if n not in scratch}
     buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}
     slots: set[int] = set()
     for nodes in g.stages:
         stage = Group(nodes, (), tuple(n for n in nodes if n in g.stored or n in scratch))
-        lowering = _Lowering(m, stored | set(scratch), stage, name, scratch)
+        lowering = _Lowering(m, stored | set(scratch), stage, name, slot, scratch)
         lowering.written = written
         lowering.buffers, lowering.slots = buffers, slots  # the same memory by the same name in every stage
         lowered.append(lowering.run())
@@ -306,7 +313,7 @@ def _copy(number: int, n: Node, target: int, m: Module, stored: set[Node]) -> St
     axes: tuple[Axis, ...] = tuple(axis(NAMES[k], e) for k, e in enumerate(concrete(n.shape))) or (axis("i", 1),)
     index = tuple(Var(a.name) for a in axes) if n.rank else ()
     empty = Group((), (), ())
-    lowering = _Lowering(m, stored, empty, f"k{number}_copy")
+    lowering = _Lowering(m, stored, empty, f"k{number}_copy", m.plan.slots_in(len(m.groups)))
     value = lowering.value(n, index)
     to = Buffer(f"to_{target}", FROM_NUMPY[n.dtype], concrete(n.shape))
     params = (*lowering.buffers.values(), to)

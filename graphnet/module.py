@@ -39,6 +39,7 @@ class Settings:
     lanes: int = 16  # float32 lanes of the widest vector register
     sizes: tuple[tuple[str, int], ...] = ()  # named dimensions
     precision: str = "default"  # "highest": convolutions by direct sums only
+    max_bytes: int | None = None  # of everything that `Function.memory` counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ arena; what only its preparation needs lies in the arena, as everything else doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codegen.dtypes import DTYPES, FROM_NUMPY
 from codegen.program import Slot
 
+from ..errors import GraphnetError
 from ..module import Decision, Group, Module
 from ..node import Constant, Node
 from ..ops.broadcast import Reshape
@@ -21,6 +23,7 @@ from ..types import concrete, elements
 from .arena import Life, live, place
 from .fuse import is_alias
 from .order import early
+from .rematerialise import BYTE, FLOP, WORTH, Problem, Run, Work, cost, lives, needed, shrink, versions
 
 ALIGNMENT = 64
 WAITS = (0, 1, 2, 4)  # kernels that a weight's gradient may let pass: see `order.early`
@@ -38,6 +41,11 @@ class Plan:
     copies: tuple[tuple[Node, int], ...]
     arena_bytes: int
     prepared_bytes: int = 0  # in front of the arena
+    again: tuple[Mapping[Node, int], ...] = ()  # for each group, and the copies: slots of what was computed again
+
+    def slots_in(self, group: int) -> Mapping[Node, int]:
+        """The slot of every value, as group number `group` finds or makes it."""
+        return ChainMap(dict(self.again[group]), self.slot) if self.again and self.again[group] else self.slot
 
 
 def physical_shape(n: Node, layouts: dict[Node, tuple[int, ...]]) -> tuple[int, ...]:
@@ -148,9 +156,91 @@ class _Planner:
                 self.slot[new] = self.slot[p]
         self.reorder()
         prepared = self.keep()
-        arena = self.allocate(prepared)
-        plan = Plan(tuple(self.slots), self.slot, tuple(outputs), self.reads, tuple(self.copies), arena, prepared)
+        problem, nodes = self.problem()
+        runs = problem.as_it_is()
+        most = self.m.settings.max_bytes
+        if most is not None:
+            fixed = prepared + sum(self.slots[k].bytes for k in range(len(graph.inputs) + len(graph.parameters)))
+            fixed += sum(self.slots[k].bytes for k in outputs)
+            runs = self.fit(problem, most, fixed)
+            decisions += self.repeat(problem, runs, nodes)
+        arena, again = self.allocate(problem, runs, nodes, prepared)
+        plan = Plan(
+            tuple(self.slots), self.slot, tuple(outputs), self.reads, tuple(self.copies), arena, prepared, again
+        )
         return replace(self.m, plan=plan).decided(*decisions)
+
+    def problem(self) -> tuple[Problem, list[Node]]:
+        """The groups as works, and the stored nodes that are their values."""
+        nodes = [n for g in self.m.groups for n in g.stored]
+        number = {n: k for k, n in enumerate(nodes)}
+        overwritten = {
+            p: self.made_in[new]
+            for p, new in self.m.graph.updates
+            if new in self.made_in and self.slot.get(new) == self.slot[p]
+        }
+        works = []
+        for k, (g, reads) in enumerate(zip(self.m.groups, self.reads, strict=True)):
+            moved = sum(nbytes(n) for n in (*reads, *g.stored))
+            works.append(
+                Work(
+                    tuple(number[n] for n in reads if n in number),
+                    tuple(number[n] for n in g.stored if n not in self.slot),
+                    max(g.flops * FLOP, moved * BYTE),
+                    tuple(overwritten[n] for n in reads if overwritten.get(n, k) != k),
+                    not g.prepared and not any(n in self.slot for n in g.stored),
+                    bool(g.stages or g.anchors),
+                )
+            )
+        last = frozenset(number[n] for n, _ in self.copies if n in number and n not in self.slot)
+        return Problem(tuple(works), tuple(0 if n in self.slot else _rounded(n) for n in nodes), last), nodes
+
+    def fit(self, p: Problem, most: int, fixed: int) -> tuple[Run, ...]:
+        """Runs that need no more than `most` bytes, `fixed` among them.
+
+        Raises GraphnetError with the least that was found."""
+
+        def fits(runs: Sequence[Run]) -> bool:
+            lived = lives(p, runs)
+            return fixed + live(lived) <= most and fixed + place(lived)[1] <= most
+
+        tried = [p.as_it_is()]
+        if fits(tried[0]):
+            return tried[0]
+        for worth in WORTH:
+            for runs in shrink(p, worth):
+                tried.append(runs)
+                if fits(runs):
+                    return needed(p, runs, fits)
+        least = fixed + place(lives(p, tried[0]))[1]
+        for runs in sorted(tried, key=lambda r: live(lives(p, r))):
+            if fixed + live(lives(p, runs)) >= least:
+                break
+            least = min(least, fixed + place(lives(p, runs))[1])
+        raise GraphnetError(
+            f"max_bytes={most:,} is too little: the least that was found for these sizes is {least:,} bytes, of which "
+            f"parameters, inputs, outputs and what is prepared are {fixed:,}"
+        )
+
+    def repeat(self, p: Problem, runs: Sequence[Run], nodes: Sequence[Node]) -> list[Decision]:
+        """Takes the groups in the order of the runs, which name some of them again; what was decided."""
+        groups, reads, decisions = [], [], []
+        for k, run in enumerate(runs):
+            g = self.m.groups[run.work]
+            if run.again:
+                made = tuple(nodes[v] for v in run.makes)
+                user = self.m.groups[next(r.work for r in runs[k:] if not r.again)] if k + 1 < len(runs) else g
+                seconds, freed = p.works[run.work].cost, sum(nbytes(n) for n in made)
+                why = f"{freed:,} bytes are not kept; {g.flops / 1e6:.3g} MFLOP, about {seconds * 1e6:.0f} us"
+                decisions.append(Decision("memory", made[0], f"computed again before {user.nodes[0].op.name}", why))
+                g = replace(g, stored=made, reasons=(f"computed again: {why}", *g.reasons))
+            groups.append(g)
+            reads.append(self.reads[run.work])
+        if decisions:
+            count = f"{len(decisions)} kernels run again, about {cost(p, runs) * 1e6:.0f} us"
+            decisions.append(Decision("memory", self.m.graph.results[0], count, "to fit into max_bytes"))
+        self.m, self.reads = replace(self.m, groups=tuple(groups)), tuple(reads)
+        return decisions
 
     def refuse_in_place(self, p: Node, new: Node) -> str:
         """Why the new value cannot overwrite the parameter as it is computed; "" if it can."""
@@ -189,7 +279,7 @@ class _Planner:
         for g in self.m.groups:
             for n in g.stored:
                 if g.prepared and n in read:
-                    self.place(n, size)
+                    self.slot[n] = self.place(n, size)
                     size += _rounded(n)
         return size
 
@@ -222,15 +312,26 @@ class _Planner:
             if n not in self.slot
         }
 
-    def allocate(self, base: int) -> int:
-        """Places what has no slot yet in the arena, which starts at `base`; its size in bytes."""
-        lives = self.lives()
-        offsets, size = place(list(lives.values()))
-        for n, offset in zip(lives, offsets, strict=True):
-            self.place(n, base + offset)
-        return size
+    def allocate(
+        self, p: Problem, runs: Sequence[Run], nodes: Sequence[Node], base: int
+    ) -> tuple[int, tuple[dict[Node, int], ...]]:
+        """Places what has no slot yet in the arena, which starts at `base`; its size in bytes. And for each run, and
+        the copies after them, the slots of what was computed again."""
+        made = [v for v in versions(p, runs) if p.nbytes[v.value]]
+        offsets, size = place([Life(p.nbytes[v.value], v.first, v.last) for v in made])
+        again: tuple[dict[Node, int], ...] = tuple({} for _ in range(len(runs) + 1))
+        for v, offset in zip(made, offsets, strict=True):
+            n = nodes[v.value]
+            number = self.place(n, base + offset)
+            if n not in self.slot:
+                self.slot[n] = number
+            else:
+                for k in (v.first, *v.uses):
+                    again[k][n] = number
+        return size, again
 
-    def place(self, n: Node, offset: int) -> None:
+    def place(self, n: Node, offset: int) -> int:
+        """A slot for `n` in the arena."""
         shape = physical_shape(n, self.m.layouts)
         self.slots.append(Slot(n.op.name, FROM_NUMPY[n.dtype], shape, nbytes(n), "arena", offset))
-        self.slot[n] = len(self.slots) - 1
+        return len(self.slots) - 1

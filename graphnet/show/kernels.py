@@ -108,19 +108,21 @@ class KernelView:
     # ------------------------------------------------------------------------------------- arrows
 
     def _arrows(self) -> None:
-        readers: dict[Node, list[int]] = {}
-        for k, read in enumerate(self.plan.reads):
+        readers: dict[tuple[Node, int], list[int]] = {}  # of a value, by the kernel that made it last
+        newest: dict[Node, int] = {}
+        for k, (g, read) in enumerate(zip(self.module.groups, self.plan.reads, strict=True)):
             for n in read:
-                if self.made_in.get(n, k) != k:
-                    readers.setdefault(n, []).append(k)
+                if n in newest:
+                    readers.setdefault((n, newest[n]), []).append(k)
+            newest |= dict.fromkeys(g.stored, k)
         said = []
         arrows: dict[tuple[int, int], list[Node]] = {}
-        for n, users in readers.items():
+        for (n, maker), users in readers.items():
             if len(users) > MOST_USERS and nbytes(n) <= SMALL:
-                said.append(f"kernel {self.made_in[n]}")
+                said.append(f"kernel {maker}")
                 continue
             for k in users:
-                arrows.setdefault((self.made_in[n], k), []).append(n)
+                arrows.setdefault((maker, k), []).append(n)
         goes_on = {j for j, k in arrows if self.side(k) == "backward"}
         for (j, k), values in arrows.items():
             ends = (self.side(j), self.side(k))
