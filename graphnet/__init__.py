@@ -30,11 +30,28 @@ from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv import conv2d
 from .ops.conv1d import conv1d
+from .ops.distance import (
+    cosine_similarity,
+    hinge_embedding_loss,
+    hinge_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse,
+    smooth_l1_loss,
+)
 from .ops.einsum import einsum
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
-from .ops.loss import accuracy, bce_with_logits, binary_cross_entropy, cross_entropy, mse
+from .ops.loss import (
+    accuracy,
+    bce_with_logits,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    nll_loss,
+)
 from .ops.matmul import matmul, matrix_transpose
 from .ops.max_pool import max_pool2d
 from .ops.move import concatenate, flip, slice, transpose
@@ -152,6 +169,7 @@ __all__ = [
     "bce_with_logits",
     "bernoulli",
     "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "bincount",
     "broadcast_arrays",
     "broadcast_to",
@@ -161,6 +179,7 @@ __all__ = [
     "constant",
     "conv1d",
     "conv2d",
+    "cosine_similarity",
     "cross_entropy",
     "custom_gradient",
     "depth_to_space",
@@ -191,6 +210,9 @@ __all__ = [
     "gt",
     "hessian",
     "hessian_vector_product",
+    "hinge_embedding_loss",
+    "hinge_loss",
+    "huber_loss",
     "index_add",
     "index_update",
     "init",
@@ -201,7 +223,9 @@ __all__ = [
     "jacobian",
     "jvp",
     "key",
+    "kl_div",
     "kron",
+    "l1_loss",
     "layer_norm",
     "le",
     "leaky_relu",
@@ -230,6 +254,7 @@ __all__ = [
     "mse",
     "mul",
     "ne",
+    "nll_loss",
     "one_hot",
     "ones",
     "ones_like",
@@ -249,6 +274,7 @@ __all__ = [
     "scatter_elements",
     "scatter_nd",
     "slice",
+    "smooth_l1_loss",
     "softmax",
     "softplus",
     "space_to_depth",

@@ -1,4 +1,5 @@
-"""Losses: scalars to be minimised, each a mean. Composite ops with stable gradients of their own."""
+"""Losses of classifiers. Composite ops with stable gradients of their own; see `likelihood` for weights, ignored labels
+and smoothing, `distance` for the losses of other targets."""
 
 from __future__ import annotations
 
@@ -9,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, GraphnetError, ShapeError
 from ..node import Node, apply, constant
 from ..op import Op, Sample
 from ..site import located
 from ..types import Type, concrete
 from .activation import Relu, Sigmoid
 from .arithmetic import Abs, Maximum
-from .broadcast import reshape, sum
+from .broadcast import broadcast_to, reshape, sum
 from .compare import eq, where
 from .elementwise import cast, pair
+from .likelihood import negative_likelihood, reduced
 from .positions import one_hot
-from .power import Exp, Log, Log1p, Square
+from .power import Exp, Log, Log1p
 from .reduce import argmax, count, mean
 from .softmax import log_softmax, softmax
 
@@ -84,6 +86,8 @@ def _valid(logits: Node, labels: Node) -> Node:
 
 @dataclass(frozen=True)
 class _Binary(Op):
+    """Base: the loss of each element of predictions and targets of one shape."""
+
     kind = "composite"
 
     def infer(self, p: Type, y: Type) -> Type:
@@ -91,32 +95,29 @@ class _Binary(Op):
             raise DTypeError(f"{self.name} needs two floats of one dtype, not {p.dtype} and {y.dtype}; see gn.cast")
         if p.shape != y.shape:
             raise ShapeError(f"predictions {p} and targets {y} differ")
-        if 0 in p.shape:
-            raise ShapeError(f"a mean over no elements at all: {p}")
-        return Type(p.dtype, ())
+        return p
 
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy(_Binary):
-    """Probabilities p and targets y of one shape -> mean of -(y log p + (1 - y) log(1 - p)), both logs
-    held above -100 so that p of 0 and 1 stay finite. Gradient (p - y) / max(p (1 - p), 1e-12). As
-    PyTorch's; after a sigmoid, bce_with_logits is more accurate."""
+    """Probabilities p and targets y -> -(y log p + (1 - y) log(1 - p)), both logs held above -100 so that p of 0
+    and 1 stay finite. Gradient g (p - y) / max(p (1 - p), 1e-12). As PyTorch's; after a sigmoid, bce_with_logits is
+    more accurate."""
 
     name = "binary_cross_entropy"
 
     def evaluate(self, p: np.ndarray, y: np.ndarray) -> np.ndarray:
         a, b = p.astype(np.float64), y.astype(np.float64)
         log = np.maximum(np.log(a), -100) * b + np.maximum(np.log1p(-a), -100) * (1 - b)
-        return np.asarray(-log.mean(), dtype=p.dtype)
+        return np.asarray(-log, dtype=p.dtype)
 
     def graph(self, p: Node, y: Node) -> Node:
-        return -mean(y * _log(p) + (1.0 - y) * _log(1.0 - p))
+        return -(y * _log(p) + (1.0 - y) * _log(1.0 - p))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         p, y = node.inputs
-        each = cotangent / count(p, tuple(range(p.rank)), p.dtype)
         spread = apply(Maximum(), *pair(p * (1.0 - p), 1e-12))
-        return each * ((p - y) / spread), each * (_log(1.0 - p) - _log(p))
+        return cotangent * ((p - y) / spread), cotangent * (_log(1.0 - p) - _log(p))
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -129,23 +130,22 @@ def _log(p: Node) -> Node:
 
 @dataclass(frozen=True)
 class BceWithLogits(_Binary):
-    """Logits z and targets y of one shape -> mean of max(z, 0) - z y + log(1 + exp(-|z|)), which is binary
-    cross-entropy of sigmoid(z). Gradient (sigmoid(z) - y) / size."""
+    """Logits z and targets y -> max(z, 0) - z y + log(1 + exp(-|z|)), which is the binary cross-entropy of
+    sigmoid(z). Gradient g (sigmoid(z) - y)."""
 
     name = "bce_with_logits"
 
     def evaluate(self, z: np.ndarray, y: np.ndarray) -> np.ndarray:
         a = z.astype(np.float64)
-        return np.asarray((np.logaddexp(0, a) - a * y).mean(), dtype=z.dtype)
+        return np.asarray(np.logaddexp(0, a) - a * y, dtype=z.dtype)
 
     def graph(self, z: Node, y: Node) -> Node:
         tail = apply(Log1p(), apply(Exp(), -apply(Abs(), z)))
-        return mean(apply(Relu(), z) - z * y + tail)
+        return apply(Relu(), z) - z * y + tail
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         z, y = node.inputs
-        each = cotangent / count(z, tuple(range(z.rank)), z.dtype)
-        return each * (apply(Sigmoid(), z) - y), -(each * z)
+        return cotangent * (apply(Sigmoid(), z) - y), -(cotangent * z)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -153,32 +153,104 @@ class BceWithLogits(_Binary):
         yield Sample(cls(), ((3, 2), (3, 2)), low=-90.0, high=90.0)
 
 
+@dataclass(frozen=True)
+class BceWithWeight(Op):
+    """Logits z, targets y and weights w of positives -> w y log(1 + exp(-z)) + (1 - y) log(1 + exp(z)): nothing
+    cancels, and neither logarithm overflows. Gradient g (sigmoid(z) (1 - y + w y) - w y)."""
+
+    name = "bce_with_weight"
+    kind = "composite"
+
+    def infer(self, z: Type, y: Type, w: Type) -> Type:
+        if not z.is_float or not z.dtype == y.dtype == w.dtype:
+            raise DTypeError(f"{self.name} needs floats of one dtype, not {z.dtype}, {y.dtype}, {w.dtype}; see gn.cast")
+        if not z.shape == y.shape == w.shape:
+            raise ShapeError(f"logits {z}, targets {y} and weights {w} differ")
+        return z
+
+    def evaluate(self, z: np.ndarray, y: np.ndarray, w: np.ndarray) -> np.ndarray:
+        a = z.astype(np.float64)
+        return np.asarray(w * y * np.logaddexp(0, -a) + (1 - y) * np.logaddexp(0, a), dtype=z.dtype)
+
+    def graph(self, z: Node, y: Node, w: Node) -> Node:
+        tail = apply(Log1p(), apply(Exp(), -apply(Abs(), z)))
+        return w * y * (apply(Relu(), -z) + tail) + (1.0 - y) * (apply(Relu(), z) + tail)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        z, y, w = node.inputs
+        tail = apply(Log1p(), apply(Exp(), -apply(Abs(), z)))
+        positive, negative = apply(Relu(), -z) + tail, apply(Relu(), z) + tail
+        dz = apply(Sigmoid(), z) * (1.0 - y) - apply(Sigmoid(), -z) * (w * y)
+        return cotangent * dz, cotangent * (w * positive - negative), cotangent * (y * positive)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((3, 2), (3, 2), (3, 2)), low=0.1)
+
+
 # ------------------------------------------------------------------------------------ user functions
 
 
 @located
-def cross_entropy(logits: Node, labels: Any) -> Node:
-    """The mean over N of -log softmax(logits)[n, labels[n]]; logits (N, C), labels (N,) class numbers."""
-    return apply(CrossEntropy(), logits, labels if isinstance(labels, Node) else constant(np.asarray(labels)))
+def cross_entropy(
+    logits: Node,
+    labels: Any,
+    weight: Node | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Node:
+    """-log softmax(logits)[labels] over axis 1 of logits (N, C, ...), for class numbers (N, ...): their mean, by
+    default. Or for floats of the shape of the logits, each class's probability: -sum(labels * log softmax(logits)).
 
-
-def binary_cross_entropy(p: Node, y: Any) -> Node:
-    """The mean binary cross-entropy of probabilities `p` and targets `y`."""
-    return apply(BinaryCrossEntropy(), *pair(p, y))
-
-
-def bce_with_logits(z: Node, y: Any) -> Node:
-    """The mean binary cross-entropy of sigmoid(z) and targets `y`, without overflow."""
-    return apply(BceWithLogits(), *pair(z, y))
+    weight (C,): a factor of each class; "mean" divides by the weights of the labels, and for probabilities by their
+    number. ignore_index: labels that do not count (PyTorch ignores -100 unless told otherwise; here none is); any other
+    label that is no class makes its loss NaN. label_smoothing: this share of each target is spread over all classes.
+    logits (C,) with a scalar label are one example."""
+    y = labels if isinstance(labels, Node) else constant(np.asarray(labels))
+    if isinstance(label_smoothing, bool) or not 0 <= label_smoothing <= 1:
+        raise GraphnetError(f"cross_entropy: label_smoothing must be in [0, 1], not {label_smoothing!r}")
+    plain = weight is None and ignore_index is None and label_smoothing == 0
+    if plain and reduction == "mean" and logits.rank == 2 and not (y.type.is_float and y.rank == 2):
+        return apply(CrossEntropy(), logits, y)
+    return negative_likelihood(logits, y, weight, ignore_index, reduction, float(label_smoothing), True)
 
 
 @located
-def mse(prediction: Node, target: Any) -> Node:
-    """The mean of (prediction - target)^2 over all elements."""
-    p, t = pair(prediction, target)
-    if p.shape != t.shape:
-        raise ShapeError(f"mse: prediction {p!r} and target {t!r} differ in shape")
-    return mean(apply(Square(), p - t))
+def nll_loss(
+    log_probabilities: Node,
+    labels: Any,
+    weight: Node | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Node:
+    """-log_probabilities[labels] over axis 1 of (N, C, ...), for class numbers (N, ...); otherwise as `cross_entropy`,
+    which is this of log_softmax. ONNX's NegativeLogLikelihoodLoss."""
+    y = labels if isinstance(labels, Node) else constant(np.asarray(labels))
+    return negative_likelihood(log_probabilities, y, weight, ignore_index, reduction, 0.0, False)
+
+
+@located
+def binary_cross_entropy(p: Node, y: Any, weight: Any = None, reduction: str = "mean") -> Node:
+    """The binary cross-entropy of probabilities `p` and targets `y`, times `weight`; its mean by default."""
+    losses = apply(BinaryCrossEntropy(), *pair(p, y))
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+@located
+def bce_with_logits(z: Node, y: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean") -> Node:
+    """The binary cross-entropy of sigmoid(z) and targets `y`, without overflow, times `weight`; its mean by default.
+    pos_weight: a factor of the positive part, y log sigmoid(z). torch's binary_cross_entropy_with_logits."""
+    z, y = pair(z, y)
+    if pos_weight is None:
+        losses = apply(BceWithLogits(), z, y)
+    else:
+        _, w = pair(z, pos_weight)
+        losses = apply(BceWithWeight(), z, y, broadcast_to(w, z.shape))
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+binary_cross_entropy_with_logits = bce_with_logits
 
 
 def accuracy(logits: Node, labels: Node) -> Node:

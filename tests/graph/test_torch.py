@@ -12,7 +12,8 @@ from graphnet.ops.activation import Relu, Sigmoid, leaky_relu
 from graphnet.ops.avg_pool import avg_pool2d
 from graphnet.ops.broadcast import sum
 from graphnet.ops.conv import conv2d
-from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy, mse
+from graphnet.ops.distance import mse
+from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy
 from graphnet.ops.max_pool import max_pool2d
 from graphnet.ops.reduce import max, prod
 from graphnet.ops.softmax import log_softmax, logsumexp, softmax

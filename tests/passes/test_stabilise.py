@@ -76,7 +76,7 @@ P = sigmoid(Z)
 LOSSES: dict[str, tuple[Node, Reference, Reference]] = {
     "-mean(y log p + (1 - y) log(1 - p))": (-mean(Y * log(P) + (1 - Y) * log(1 - P)), bce64, bce_slope),
     "mean(-y log p - (1 - y) log(1 - p))": (mean(-Y * log(P) - (1 - Y) * log(1 - P)), bce64, bce_slope),
-    "binary_cross_entropy(sigmoid z, y)": (n("binary_cross_entropy", P, Y), bce64, bce_slope),
+    "binary_cross_entropy(sigmoid z, y)": (mean(n("binary_cross_entropy", P, Y)), bce64, bce_slope),
     "-mean(sum(y log softmax z))": (-mean(sum(Y * log(n("softmax", Z, axis=1)), 1)), nll64, nll_slope),
     "-mean(sum(y log(exp z / sum exp z)))": (-mean(sum(Y * log(normalised(Z)), 1)), nll64, nll_slope),
     "mean log sum exp z": (
