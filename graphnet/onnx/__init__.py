@@ -11,10 +11,10 @@
 
 from __future__ import annotations
 
-from . import ops_control, ops_math, ops_nn, ops_reduce, ops_tensor
+from . import ops_control, ops_index, ops_math, ops_nn, ops_reduce, ops_tensor
 from .errors import ModelError, Problem, UnknownValueError, UnsupportedError
 from .model import Model, load
 
-FAMILIES = (ops_control, ops_math, ops_nn, ops_reduce, ops_tensor)  # imported, they have filled the table
+FAMILIES = (ops_control, ops_index, ops_math, ops_nn, ops_reduce, ops_tensor)  # imported, they have filled the table
 
 __all__ = ["Model", "ModelError", "Problem", "UnknownValueError", "UnsupportedError", "load"]

@@ -23,6 +23,14 @@ class Refused(GraphnetError):
     """What a converter cannot do; becomes a `Problem`."""
 
 
+class Unknown(GraphnetError):
+    """A value that must be known depends on these inputs."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = tuple(names)
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """A tensor of the model. extents: the same as integers, where it is made of sizes that are only named."""
@@ -82,6 +90,13 @@ class Call:
     def array(self, i: int) -> np.ndarray:
         """The value of input i, which must not depend on the model's inputs."""
         return self._importer.known(self[i])
+
+    def known_or_none(self, i: int) -> np.ndarray | None:
+        """The value of input i if it is known."""
+        try:
+            return self.array(i)
+        except (Unknown, Refused):
+            return None
 
     def value(self, node: Node) -> np.ndarray:
         """The value of a node that must be known."""

@@ -17,7 +17,7 @@ from ..ops.broadcast import Size
 from ..site import Site, derived
 from ..types import Dim, Extent, Shape
 from . import survey
-from .call import Call, Refused, Value
+from .call import Call, Refused, Unknown, Value
 from .dtypes import dtype_of
 from .errors import ModelError, Problem, UnknownValueError, UnsupportedError
 from .functions import definition, is_defined
@@ -37,14 +37,6 @@ class Built:
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     output_names: tuple[str, ...]
-
-
-class Unknown(GraphnetError):
-    """A value that must be known depends on these inputs."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(", ".join(names))
-        self.names = tuple(names)
 
 
 def build(

@@ -7,8 +7,7 @@ import numpy as np
 import graphnet as gn
 
 from ..node import Node
-from .call import Call
-from .importer import Unknown
+from .call import Call, Unknown
 from .table import converts
 
 MOST_STEPS = 1000  # of a loop that is unrolled

@@ -35,6 +35,11 @@ def _scaled(c: Call, x: Node, by: float) -> Node:
     return x * (by if x.type.is_float else int(by))
 
 
+@converts("Einsum", since=12)
+def einsum(c: Call) -> Node:
+    return gn.einsum(c.attribute("equation"), *c.nodes)
+
+
 # ------------------------------------------------------------------------------------ convolution
 
 

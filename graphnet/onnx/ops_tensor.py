@@ -43,12 +43,11 @@ def constant_of_shape(c: Call) -> Node:
 
 @converts("EyeLike", since=9)
 def eye_like(c: Call) -> Node:
-    x, k = c[0], c.attribute("k")
-    rows, columns = c.known_sizes()
+    x = c[0]
     dtype = dtype_of(c.attribute("dtype")) if c.has("dtype") else x.dtype
     if dtype is None:
         c.refuse(f"{name_of(c.attribute('dtype'))} is not supported")
-    return gn.constant(np.eye(rows, columns, k, dtype=dtype))
+    return gn.eye(x.shape[0], x.shape[1], c.attribute("k"), dtype)
 
 
 @converts("Range", since=11)
@@ -154,10 +153,7 @@ def expand(c: Call) -> Node:
 def tile(c: Call) -> Node:
     x, repeats = c[0], c.ints(1)
     c.refuse_unless(len(repeats) == x.rank, f"{len(repeats)} repeats for {x.type}")
-    pairs = [1 if i % 2 == 0 else x.shape[i // 2] for i in range(2 * x.rank)]
-    wide = [repeats[i // 2] if i % 2 == 0 else x.shape[i // 2] for i in range(2 * x.rank)]
-    out = [r * e for r, e in zip(repeats, x.shape, strict=True)]
-    return gn.reshape(gn.broadcast_to(gn.reshape(x, pairs), wide), out)
+    return gn.tile(x, repeats)
 
 
 # ------------------------------------------------------------------------------- parts and wholes
@@ -241,9 +237,6 @@ def _padded(c: Call, pads: list[int], value: float, axes: list[int] | None) -> N
     sides = [(0, 0)] * x.rank
     for i, a in enumerate(where):
         sides[a] = (pads[i], pads[i + len(where)])
-    keys = [slice(max(-lo, 0), hi if hi < 0 else None) for lo, hi in sides]  # negative paddings cut
-    grown = [(max(lo, 0), max(hi, 0)) for lo, hi in sides]
-    cut = x[tuple(keys)] if x.rank else x
-    if mode == "constant":
-        return gn.pad(cut, grown, value)
-    c.refuse(f"mode {mode!r} is not supported")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        c.refuse(f"mode {mode!r} is not supported")
+    return gn.pad(x, sides, value, mode)
