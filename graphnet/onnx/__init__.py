@@ -11,10 +11,30 @@
 
 from __future__ import annotations
 
-from . import ops_control, ops_index, ops_math, ops_nn, ops_reduce, ops_tensor
+from . import (
+    ops_control,
+    ops_index,
+    ops_math,
+    ops_nn,
+    ops_recurrent,
+    ops_reduce,
+    ops_sequence,
+    ops_tensor,
+    ops_training,
+)
 from .errors import ModelError, Problem, UnknownValueError, UnsupportedError
 from .model import Model, load
 
-FAMILIES = (ops_control, ops_index, ops_math, ops_nn, ops_reduce, ops_tensor)  # imported, they have filled the table
+FAMILIES = (
+    ops_control,
+    ops_index,
+    ops_math,
+    ops_nn,
+    ops_recurrent,
+    ops_reduce,
+    ops_sequence,
+    ops_tensor,
+    ops_training,
+)  # imported, they have filled the table
 
 __all__ = ["Model", "ModelError", "Problem", "UnknownValueError", "UnsupportedError", "load"]

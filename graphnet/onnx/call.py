@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -39,6 +39,13 @@ class Value:
     extents: Extents | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A sequence of tensors, whose number is known."""
+
+    items: tuple[Node, ...]
+
+
 class Call:
     """A node of the model, with its inputs as nodes of the graph."""
 
@@ -46,8 +53,9 @@ class Call:
         self,
         proto: onnx.NodeProto,
         version: int,
-        inputs: Sequence[Value | None],
+        inputs: Sequence[Value | Several | None],
         importer: Importer,
+        scope: Mapping[str, Value | Several],
         subgraph: Callable[[onnx.GraphProto, Sequence[Node]], list[Node]],
     ) -> None:
         self.op: str = proto.op_type
@@ -55,6 +63,7 @@ class Call:
         self.values = list(inputs)
         self.outputs: list[str] = list(proto.output)
         self._importer = importer
+        self._scope = scope
         self._subgraph = subgraph
         self._given = {a.name: a for a in proto.attribute}
         self._schema = _schema(proto, version)
@@ -74,7 +83,16 @@ class Call:
     def get(self, i: int) -> Node | None:
         """Input i, None where it is left out."""
         value = self.values[i] if i < len(self.values) else None
+        if isinstance(value, Several):
+            raise Refused(f"input {i} is a sequence")
         return None if value is None else value.node
+
+    def items(self, i: int) -> tuple[Node, ...]:
+        """Input i, a sequence."""
+        value = self.values[i]
+        if not isinstance(value, Several):
+            raise Refused(f"input {i} is no sequence")
+        return value.items
 
     @property
     def nodes(self) -> list[Node]:
@@ -112,7 +130,7 @@ class Call:
     def extents(self, i: int) -> list[Extent]:
         """The same, where named sizes are welcome."""
         value = self.values[i] if i < len(self.values) else None
-        if value is not None and value.extents is not None:
+        if isinstance(value, Value) and value.extents is not None:
             return list(value.extents.reshape(-1))
         return list(self.ints(i))
 
@@ -155,6 +173,15 @@ class Call:
     def has(self, name: str) -> bool:
         """Whether the model gives this attribute."""
         return name in self._given
+
+    def lookup(self, name: str) -> Node:
+        """A value of the surrounding graph, which stands before this node."""
+        if name not in self._scope:
+            self.refuse(f"there is no value {name!r} before it")
+        value = self._scope[name]
+        if isinstance(value, Several):
+            self.refuse(f"{name!r} is a sequence")
+        return value.node
 
     @property
     def folder(self) -> Path | None:

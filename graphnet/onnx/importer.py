@@ -17,7 +17,7 @@ from ..ops.broadcast import Size
 from ..site import Site, derived
 from ..types import Dim, Extent, Shape
 from . import survey
-from .call import Call, Refused, Unknown, Value
+from .call import Call, Refused, Several, Unknown, Value
 from .dtypes import dtype_of
 from .errors import ModelError, Problem, UnknownValueError, UnsupportedError
 from .functions import definition, is_defined
@@ -26,7 +26,7 @@ from .reading import array_of
 from .shapes import SHAPED, Extents, is_known, node_of
 from .table import NEWEST, canonical, find
 
-Scope = ChainMap[str, Value]
+Scope = ChainMap[str, Value | Several]
 LARGE_CONSTANT = 1 << 22  # elements of a value that must be known; more of them are no shape
 
 
@@ -85,8 +85,9 @@ class Importer:
             raise ModelError("the model contradicts itself: " + "; ".join(self.contradictions))
         if self.unknown:
             raise UnknownValueError(self.unknown, ", ".join(dict.fromkeys(self.unknown.values())))
-        names = tuple(v.name for v in graph.output)
-        return Built(tuple(inputs), tuple(scope[n].node for n in names), names)
+        outputs = {v.name: scope[v.name] for v in graph.output}
+        nodes = tuple(v.node for v in outputs.values() if isinstance(v, Value))  # the survey has refused sequences
+        return Built(tuple(inputs), nodes, tuple(outputs))
 
     def _initializer(self, name: str, array: np.ndarray) -> Value:
         """Floats are parameters, which can be trained. Others are constants."""
@@ -113,7 +114,7 @@ class Importer:
     def _node(self, proto: onnx.NodeProto, scope: Scope, versions: Mapping[str, int]) -> None:
         version = versions[canonical(proto.domain)]
         values = [scope[i] if i else None for i in proto.input]
-        call = Call(proto, version, values, self, lambda g, inputs: self._subgraph(g, inputs, scope, versions))
+        call = Call(proto, version, values, self, scope, lambda g, inputs: self._subgraph(g, inputs, scope, versions))
         try:
             made = self._converted(proto, call)
         except Unknown as e:
@@ -129,13 +130,15 @@ class Importer:
             return
         for name, value in zip(proto.output, made, strict=False):
             if name and value is not None:
-                if len(scope.maps) == 1:  # the names of subgraphs and functions are their own
+                if len(scope.maps) == 1 and isinstance(
+                    value, Value
+                ):  # the names of subgraphs and functions are their own
                     self._check(name, value.node, proto)
                 scope[name] = value
 
-    def _converted(self, proto: onnx.NodeProto, call: Call) -> list[Value | None]:
+    def _converted(self, proto: onnx.NodeProto, call: Call) -> list[Value | Several | None]:
         shaped = SHAPED.get(proto.op_type) if canonical(proto.domain) == "" else None
-        if shaped is not None and any(v is not None and v.extents is not None for v in call.values):
+        if shaped is not None and any(isinstance(v, Value) and v.extents is not None for v in call.values):
             extents = shaped([self._as_extents(v) for v in call.values], call.attribute)
             if extents is not None:
                 return [Value(node_of(extents), None if is_known(extents) else extents)]
@@ -143,13 +146,15 @@ class Importer:
         if row is None:
             return self._by_definition(proto, call)
         made = row.convert(call)
-        nodes = [made] if isinstance(made, (Node, Value)) else list(made)
-        return [n if isinstance(n, Value) or n is None else Value(n) for n in nodes]
+        several = [made] if isinstance(made, (Node, Value, Several)) else list(made)
+        return [Value(n) if isinstance(n, Node) else n for n in several]
 
-    def _as_extents(self, value: Value | None) -> Extents | None:
+    def _as_extents(self, value: Value | Several | None) -> Extents | None:
         """Integers that are known, perhaps by name only."""
-        if value is None or value.extents is not None:
-            return None if value is None else value.extents
+        if not isinstance(value, Value):
+            return None
+        if value.extents is not None:
+            return value.extents
         if value.node.dtype not in ("int64", "int32"):
             return None
         try:
@@ -175,11 +180,11 @@ class Importer:
 
     # ---------------------------------------------------------------------------------- subgraphs
 
-    def _by_definition(self, proto: onnx.NodeProto, call: Call) -> list[Value | None]:
+    def _by_definition(self, proto: onnx.NodeProto, call: Call) -> list[Value | Several | None]:
         """The outputs of a node that the standard defines by others."""
         if not is_defined(canonical(proto.domain), proto.op_type, call.version):
             raise Refused("no such op is supported")
-        function = definition(proto, call.version, [v.node if v else None for v in call.values])
+        function = definition(proto, call.version, [call.get(i) for i in range(len(call))])
         versions = NEWEST | {canonical(o.domain): o.version for o in function.opset_import}
         absent = [None] * (len(function.input) - len(call.values))
         inputs = zip(function.input, [*call.values, *absent], strict=True)
@@ -196,7 +201,7 @@ class Importer:
         scope: Scope,
         versions: Mapping[str, int],
         optional: bool = False,
-    ) -> list[Value | None]:
+    ) -> list[Value | Several | None]:
         problems, unknown = len(self.problems) + len(self.contradictions), len(self.unknown)
         self._nodes(nodes, scope, versions)
         if len(self.problems) + len(self.contradictions) > problems:
@@ -219,7 +224,12 @@ class Importer:
             array = array_of(t, self.source.folder, f"initializer {t.name!r}")
             scope[t.name] = Value(constant(array))
         made = self._outputs_of(graph.node, [v.name for v in graph.output], scope, versions)
-        return [v.node for v in made if v is not None]
+        nodes = []
+        for v, declared in zip(made, graph.output, strict=True):
+            if not isinstance(v, Value):
+                raise Refused(f"its subgraph gives a sequence, {declared.name}")
+            nodes.append(v.node)
+        return nodes
 
     # ------------------------------------------------------------------------------- known values
 

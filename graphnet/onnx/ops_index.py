@@ -100,7 +100,12 @@ def trilu(c: Call) -> Node:
 
 @converts("SpaceToDepth")
 def space_to_depth(c: Call) -> Node:
-    return gn.space_to_depth(c[0], c.attribute("blocksize"))
+    x, block = c[0], c.attribute("blocksize")
+    if c.attribute("mode", "DCR") == "DCR":
+        return gn.space_to_depth(x, block)
+    n, depth, h, w = x.shape
+    cut = gn.reshape(x, (n, depth, h // block, block, w // block, block))
+    return gn.reshape(gn.transpose(cut, (0, 1, 3, 5, 2, 4)), (n, depth * block * block, h // block, w // block))
 
 
 @converts("DepthToSpace")

@@ -40,6 +40,23 @@ def einsum(c: Call) -> Node:
     return gn.einsum(c.attribute("equation"), *c.nodes)
 
 
+@converts("Det", since=11)
+def det(c: Call) -> Node:
+    return gn.det(c[0])
+
+
+@converts("MatMulInteger", since=10)
+def matmul_integer(c: Call) -> Node:
+    """(a - its zero point) @ (b - its zero point) in int32; a's zero points are one, or one a row."""
+    a, b = (gn.cast(c[i], "int32") for i in (0, 1))
+    if c.get(2) is not None:
+        zero = gn.cast(c[2], "int32")
+        a = a - (gn.reshape(zero, (*zero.shape, 1)) if zero.rank else zero)
+    if c.get(3) is not None:
+        b = b - gn.cast(c[3], "int32")
+    return gn.matmul(a, b)
+
+
 # ------------------------------------------------------------------------------------ convolution
 
 
@@ -153,6 +170,54 @@ def instance_norm(c: Call) -> Node:
 @converts("MeanVarianceNormalization", since=9)
 def mean_variance_normalization(c: Call) -> Node:
     return gn.mean_variance_normalization(c[0], tuple(c.attribute("axes")))
+
+
+@converts("LayerNormalization", since=17)
+def layer_norm(c: Call) -> list[Node]:
+    """Also the mean and 1 / the standard deviation, where they are used. In float32 unless x is wider."""
+    x, axis = c[0], c.attribute("axis") % c[0].rank
+    epsilon, wide = c.attribute("epsilon"), "float64" if x.dtype == "float64" else "float32"
+    scale, shift = (None if c.get(i) is None else gn.cast(c[i], wide) for i in (1, 2))
+    values = gn.cast(x, wide)
+    scale = None if scale is None else gn.broadcast_to(scale, x.shape[axis:])
+    shift = None if shift is None else gn.broadcast_to(shift, x.shape[axis:])
+    out = [gn.cast(gn.layer_norm(values, scale, shift, epsilon, axis), x.dtype)]
+    if c.wants(1) or c.wants(2):
+        axes = tuple(range(axis, x.rank))
+        mean = gn.mean(values, axes, keepdims=True)
+        variance = gn.mean(gn.square(values - mean), axes, keepdims=True)
+        out += [mean, gn.reciprocal(gn.sqrt(variance + epsilon))]
+    return out
+
+
+@converts("RMSNormalization", since=23)
+def rms_norm(c: Call) -> Node:
+    x, axis = c[0], c.attribute("axis") % c[0].rank
+    wide = "float64" if x.dtype == "float64" else "float32"
+    y = gn.rms_norm(gn.cast(x, wide), None, c.attribute("epsilon"), axis)
+    return gn.cast(y, c[1].dtype) * c[1]
+
+
+@converts("GroupNormalization", since=18)
+def group_norm_before_21(c: Call) -> Node:
+    """scale and bias have one number a group."""
+    x, groups = c[0], c.attribute("num_groups")
+    (channels,) = c.sizes_of(x.shape[1:2])
+    scale, shift = (gn.repeat(c[i], channels // groups, 0) for i in (1, 2))
+    return gn.group_norm(x, groups, scale, shift, c.attribute("epsilon"))
+
+
+@converts("GroupNormalization", since=21)
+def group_norm(c: Call) -> Node:
+    return gn.group_norm(c[0], c.attribute("num_groups"), c[1], c[2], c.attribute("epsilon"))
+
+
+@converts("LpNormalization")
+def lp_normalization(c: Call) -> Node:
+    """x / norm along an axis; 0 where the norm is 0."""
+    x, axis, p = c[0], c.attribute("axis", -1), c.attribute("p", 2)
+    size = gn.sum(abs(x), axis, True) if p == 1 else gn.sqrt(gn.sum(gn.square(x), axis, True))
+    return gn.where(size > 0.0, x / gn.where(size > 0.0, size, 1.0), 0.0)
 
 
 @converts("LRN")

@@ -45,6 +45,8 @@ def _extreme(function: Reduction, sign: int) -> Reduction:
     """max or min; of no elements it is the least (greatest) value of the type."""
 
     def reduced(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+        if x.dtype == "bool":
+            return gn.cast(reduced(gn.cast(x, "uint8"), axes, keepdims), "bool")
         if not any(x.shape[a] == 0 for a in axes):
             return function(x, axes, keepdims)
         limits = np.iinfo(x.dtype) if not x.type.is_float else None

@@ -62,9 +62,12 @@ def of_types(model: onnx.ModelProto) -> list[Problem]:
 
 def _declared(graph: onnx.GraphProto) -> Iterator[tuple[str, int | str]]:
     """(Value, its element type, or what it is instead of a tensor)."""
+    inside = {v.name for v in graph.value_info}  # where sequences may be
     for v in (*graph.input, *graph.output, *graph.value_info):
         kind = v.type.WhichOneof("value")
-        if kind in (None, "tensor_type"):
+        if kind == "sequence_type" and v.name in inside:
+            yield v.name, v.type.sequence_type.elem_type.tensor_type.elem_type
+        elif kind in (None, "tensor_type"):
             yield v.name, v.type.tensor_type.elem_type
         else:
             yield (

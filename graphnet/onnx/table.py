@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from ..node import Node
 
 if TYPE_CHECKING:
-    from .call import Call, Value
+    from .call import Call, Several, Value
 
-Converter = Callable[["Call"], "Node | Value | Sequence[Node | None]"]
+Converter = Callable[["Call"], "Node | Value | Several | Sequence[Node | None]"]
 
 MAIN = ""  # the domain ai.onnx
 NEWEST = {MAIN: 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
