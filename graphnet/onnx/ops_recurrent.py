@@ -1,6 +1,7 @@
 """RNN, GRU and LSTM, as scans: both directions, lengths of sequences, activations to choose.
 
-    x (T, N, I), w (D, gates H, I), r (D, gates H, H), b (D, 2 gates H)  ->  y (T, D, N, H) and the last states (D, N, H)
+    x (T, N, I), w (D, gates H, I), r (D, gates H, H), b (D, 2 gates H)
+    -> y (T, D, N, H) and the last states (D, N, H)
 
 With layout 1 the batch comes first everywhere. Where sequences end early, states stay and y is 0.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import graphnet as gn
 
 from ..node import Node
@@ -26,7 +28,7 @@ def _groups(c: Call, count: int) -> list[tuple[Node, ...]]:
     return [tuple(c[2 + k * n + i] for k in range(count)) for i in range(n)]
 
 
-def _transposed(rows: list[tuple[Node, ...]]) -> list[Node]:
+def _transposed(rows: Sequence[tuple[Node, ...]]) -> list[Node]:
     return [node for column in zip(*rows, strict=True) for node in column]
 
 
