@@ -41,6 +41,7 @@ from .ops.distance import (
     smooth_l1_loss,
 )
 from .ops.einsum import einsum
+from .ops.cumulative import cumprod, cumsum, linear_recurrence
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
@@ -100,6 +101,7 @@ from .ops.rearrange import (
 from .ops.reduce import argmax, max, mean, min, prod
 from .ops.response import local_response_norm
 from .ops.softmax import log_softmax, logsumexp, softmax
+from .ops.sort import argsort, compress, kth_value, median, nonzero, sort, top_k, unique
 from .ops.take import (
     bincount,
     embedding,
@@ -162,6 +164,7 @@ __all__ = [
     "apply",
     "arange",
     "argmax",
+    "argsort",
     "avg_pool2d",
     "batch_norm",
     "batch_norm_inference",
@@ -175,12 +178,15 @@ __all__ = [
     "broadcast_to",
     "cast",
     "compile",
+    "compress",
     "concatenate",
     "constant",
     "conv1d",
     "conv2d",
     "cosine_similarity",
     "cross_entropy",
+    "cumprod",
+    "cumsum",
     "custom_gradient",
     "depth_to_space",
     "det",
@@ -230,6 +236,11 @@ __all__ = [
     "le",
     "leaky_relu",
     "linear",
+    "kth_value",
+    "layer_norm",
+    "le",
+    "leaky_relu",
+    "linear_recurrence",
     "linspace",
     "local_response_norm",
     "log_softmax",
@@ -247,6 +258,7 @@ __all__ = [
     "maximum",
     "mean",
     "mean_variance_normalization",
+    "median",
     "meshgrid",
     "min",
     "minimum",
@@ -255,6 +267,7 @@ __all__ = [
     "mul",
     "ne",
     "nll_loss",
+    "nonzero",
     "one_hot",
     "ones",
     "ones_like",
@@ -277,6 +290,7 @@ __all__ = [
     "smooth_l1_loss",
     "softmax",
     "softplus",
+    "sort",
     "space_to_depth",
     "split",
     "squeeze",
@@ -289,11 +303,13 @@ __all__ = [
     "tensordot",
     "tile",
     "to_text",
+    "top_k",
     "trace",
     "transpose",
     "tril",
     "triu",
     "uniform",
+    "unique",
     "unstack",
     "vecdot",
     "vjp",
