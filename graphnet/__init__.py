@@ -42,6 +42,7 @@ from .ops.distance import (
 )
 from .ops.einsum import einsum
 from .ops.cumulative import cumprod, cumsum, linear_recurrence
+from .ops.einsum import einsum
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
@@ -115,6 +116,7 @@ from .ops.take import (
     take,
     take_along_axis,
 )
+from .ops.unfold import fold, unfold
 from .scan import scan
 from .show import Drawing, draw
 from .state import State
@@ -203,6 +205,7 @@ __all__ = [
     "eye",
     "flatten",
     "flip",
+    "fold",
     "fold_in",
     "full",
     "full_like",
@@ -240,6 +243,7 @@ __all__ = [
     "layer_norm",
     "le",
     "leaky_relu",
+    "linear",
     "linear_recurrence",
     "linspace",
     "local_response_norm",
@@ -308,6 +312,7 @@ __all__ = [
     "transpose",
     "tril",
     "triu",
+    "unfold",
     "uniform",
     "unique",
     "unstack",

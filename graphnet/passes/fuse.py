@@ -30,7 +30,7 @@ from codegen.dtypes import DTYPES, FROM_NUMPY
 
 from ..module import Decision, Group, Module
 from ..node import Node
-from ..ops.broadcast import Reshape
+from ..ops.broadcast import BroadcastTo, Reshape
 from ..ops.move import Slice, Transpose
 from ..ops.relayout import Relayout
 from ..types import elements
@@ -90,7 +90,7 @@ class _Fuser:
         for n in self.order:
             if n.op.kind in ("contract", "window", "transform", "serial"):
                 for i in n.inputs:
-                    while isinstance(i.op, VIEWS) or self.is_view(i):
+                    while isinstance(i.op, VIEWS) or self.is_view(i) or _filled(i, n):
                         i = i.inputs[0]
                     if i.op.kind != "leaf":
                         found.add(i)
@@ -252,6 +252,11 @@ class _Fuser:
                 stored = tuple(n for n in g.nodes if n in needed)
                 out.append(Group(tuple(g.nodes), tuple(g.anchors), stored, tuple(g.reasons), g.prepared))
         return tuple(out)
+
+
+def _filled(i: Node, n: Node) -> bool:
+    """Whether an input of an op that works in place is one number everywhere: written where it is needed."""
+    return n.op.kind == "serial" and isinstance(i.op, BroadcastTo) and elements(i.inputs[0].type) == 1
 
 
 def _nbytes(n: Node) -> int:

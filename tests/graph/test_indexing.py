@@ -177,3 +177,16 @@ def test_one_hot_and_counts() -> None:
     hot = gn.one_hot(k, 3, axis=0, on=5, off=-1)
     np.testing.assert_array_equal(gn.evaluate(hot)[0], [[-1, 5, -1], [-1, -1, -1], [5, -1, -1]])
     np.testing.assert_array_equal(gn.evaluate(gn.bincount(gn.constant([1, 1, 3, -2, 9]), 4))[0], [0, 2, 0, 1])
+
+
+def test_unfold_and_fold() -> None:
+    torch = pytest.importorskip("torch")
+    image = rng.normal(size=(2, 3, 7, 8))
+    settings = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
+    n = gn.input("n", image.shape, "float64")
+    columns = gn.unfold(n, (3, 2), **settings)
+    want = torch.nn.functional.unfold(torch.tensor(image), (3, 2), **settings)
+    np.testing.assert_array_equal(gn.compile(columns, [n])(image), want)
+    back = gn.fold(columns, (7, 8), (3, 2), **settings)
+    want = torch.nn.functional.fold(want, (7, 8), (3, 2), **settings)
+    np.testing.assert_allclose(gn.compile(back, [n])(image), want, rtol=1e-13)
