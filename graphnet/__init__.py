@@ -30,6 +30,7 @@ from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv import conv2d
 from .ops.conv1d import conv1d
+from .ops.cumulative import cumprod, cumsum, linear_recurrence
 from .ops.distance import (
     cosine_similarity,
     hinge_embedding_loss,
@@ -40,8 +41,6 @@ from .ops.distance import (
     mse,
     smooth_l1_loss,
 )
-from .ops.einsum import einsum
-from .ops.cumulative import cumprod, cumsum, linear_recurrence
 from .ops.einsum import einsum
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
@@ -234,12 +233,8 @@ __all__ = [
     "key",
     "kl_div",
     "kron",
-    "l1_loss",
-    "layer_norm",
-    "le",
-    "leaky_relu",
-    "linear",
     "kth_value",
+    "l1_loss",
     "layer_norm",
     "le",
     "leaky_relu",

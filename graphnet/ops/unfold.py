@@ -25,6 +25,7 @@ from .conv import output_extent
 from .move import all_of
 
 Ints = tuple[int, ...]
+Key = tuple[Any, ...]
 Sides = tuple[tuple[int, int], ...]  # (before, after) of each dimension
 
 
@@ -46,11 +47,12 @@ class Windows(Op):
             raise ShapeError(f"a window of {self.window} does not fit {list(spatial)}")
         return found
 
-    def places(self, counts: Ints) -> Iterable[tuple[Ints, tuple[slice, ...]]]:
-        """Each element of the window, and where it lies in the padded image for all windows."""
+    def places(self, counts: Ints) -> Iterable[tuple[Key, Key]]:
+        """For each element of the window: its key in the unfolded image, and in the padded one."""
+        images = (slice(None), slice(None))
         for r in combinations(*map(range, self.window)):
             each = zip(r, self.dilation, self.stride, counts, strict=True)
-            yield r, tuple(slice(i * d, i * d + (n - 1) * s + 1, s) for i, d, s, n in each)
+            yield (*images, *r), (*images, *(slice(i * d, i * d + (n - 1) * s + 1, s) for i, d, s, n in each))
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Unfold(Windows):
         padded = np.pad(x, ((0, 0), (0, 0), *self.padding))
         out = np.empty((*x.shape[:2], *self.window, *counts), dtype=x.dtype)
         for r, place in self.places(counts):
-            out[:, :, *r] = padded[:, :, *place]
+            out[r] = padded[place]
         return out
 
     def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
@@ -117,9 +119,9 @@ class Fold(Windows):
         whole = (e + a + b for e, (a, b) in zip(spatial, self.padding, strict=True))
         padded = np.zeros((*y.shape[:2], *whole), dtype=y.dtype)
         for r, place in self.places(y.shape[2 + len(self.window) :]):
-            padded[:, :, *place] += y[:, :, *r]
-        inner = tuple(slice(a, a + e) for e, (a, _) in zip(spatial, self.padding, strict=True))
-        return np.ascontiguousarray(padded[:, :, *inner])
+            padded[place] += y[r]
+        inner = (slice(a, a + e) for e, (a, _) in zip(spatial, self.padding, strict=True))
+        return np.ascontiguousarray(padded[(slice(None), slice(None), *inner)])
 
     def body(self, index: tuple[Expr, ...], y: Operand) -> Reduce:
         taps, source, meets = [], [], []
