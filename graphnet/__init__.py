@@ -25,6 +25,7 @@ from .node import Graph, Node, apply, constant, input, make_graph, parameter
 from .op import OPS, Op, Operand, Sample
 from .ops.activation import leaky_relu, softplus
 from .ops.arithmetic import add, div, maximum, minimum, mul, sub
+from .ops.attention import rotary_embedding, scaled_dot_product_attention
 from .ops.avg_pool import avg_pool2d
 from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
@@ -282,6 +283,8 @@ __all__ = [
     "reshape",
     "rms_norm",
     "roll",
+    "rotary_embedding",
+    "scaled_dot_product_attention",
     "scan",
     "scatter_elements",
     "scatter_nd",
