@@ -27,8 +27,9 @@ from .ops.activation import leaky_relu, softplus
 from .ops.arithmetic import add, div, maximum, minimum, mul, sub
 from .ops.attention import rotary_embedding, scaled_dot_product_attention
 from .ops.avg_pool import avg_pool2d
+from .ops.bitwise import bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift
 from .ops.broadcast import broadcast_to, reshape, sum
-from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
+from .ops.compare import eq, ge, gt, le, logical_and, logical_or, logical_xor, lt, ne, where
 from .ops.conv import conv2d
 from .ops.conv1d import conv1d
 from .ops.cumulative import cumprod, cumsum, linear_recurrence
@@ -42,9 +43,11 @@ from .ops.distance import (
     mse,
     smooth_l1_loss,
 )
+from .ops.division import floor_divide, fmod, remainder, trunc_divide
 from .ops.einsum import einsum
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
+from .ops.integer_power import integer_power
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
 from .ops.loss import (
     accuracy,
@@ -176,6 +179,9 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bincount",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
     "broadcast_arrays",
     "broadcast_to",
     "cast",
@@ -205,6 +211,8 @@ __all__ = [
     "eye",
     "flatten",
     "flip",
+    "floor_divide",
+    "fmod",
     "fold",
     "fold_in",
     "full",
@@ -228,6 +236,7 @@ __all__ = [
     "inner",
     "input",
     "instance_norm",
+    "integer_power",
     "inv",
     "jacobian",
     "jvp",
@@ -239,6 +248,7 @@ __all__ = [
     "layer_norm",
     "le",
     "leaky_relu",
+    "left_shift",
     "linear",
     "linear_recurrence",
     "linspace",
@@ -246,6 +256,7 @@ __all__ = [
     "log_softmax",
     "logical_and",
     "logical_or",
+    "logical_xor",
     "logsumexp",
     "lp_normalize",
     "lt",
@@ -279,8 +290,10 @@ __all__ = [
     "power",
     "prod",
     "put_along_axis",
+    "remainder",
     "repeat",
     "reshape",
+    "right_shift",
     "rms_norm",
     "roll",
     "rotary_embedding",
@@ -310,6 +323,7 @@ __all__ = [
     "transpose",
     "tril",
     "triu",
+    "trunc_divide",
     "unfold",
     "uniform",
     "unique",

@@ -72,6 +72,8 @@ class Node:
 
         __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _operator
         __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __and__ = __rand__ = __or__ = __ror__ = _operator
+        __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _operator
+        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _operator
         __lt__ = __le__ = __gt__ = __ge__ = __getitem__ = _operator
         __neg__ = __abs__ = __invert__ = _prefix
 

@@ -21,59 +21,69 @@ from .elementwise import Binary, Elementwise, Unary, check_accepts, pair
 
 
 @dataclass(frozen=True)
-class Lt(Binary):
+class Order(Binary):
+    """Base of <, <=, > and >=: False where either is NaN, and False < True."""
+
+    result = "bool"
+    accepts = "any"
+
+    def less(self, x: Expr, y: Expr) -> Expr:
+        return unary("not", x) & y if x.dtype == "bool" else x < y
+
+    def not_above(self, x: Expr, y: Expr) -> Expr:
+        return unary("not", x) | y if x.dtype == "bool" else x <= y
+
+
+@dataclass(frozen=True)
+class Lt(Order):
     """x < y; False where either is NaN."""
 
     name = "lt"
-    result = "bool"
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.less(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x < y
+        return self.less(x, y)
 
 
 @dataclass(frozen=True)
-class Le(Binary):
+class Le(Order):
     """x <= y; False where either is NaN."""
 
     name = "le"
-    result = "bool"
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.less_equal(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x <= y
+        return self.not_above(x, y)
 
 
 @dataclass(frozen=True)
-class Gt(Binary):
+class Gt(Order):
     """x > y; False where either is NaN."""
 
     name = "gt"
-    result = "bool"
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.greater(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return y < x
+        return self.less(y, x)
 
 
 @dataclass(frozen=True)
-class Ge(Binary):
+class Ge(Order):
     """x >= y; False where either is NaN."""
 
     name = "ge"
-    result = "bool"
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.greater_equal(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
-        return y <= x
+        return self.not_above(y, x)
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,24 @@ class LogicalOr(Binary):
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return binary("or", x, y)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((2, 3), (3,)), dtypes=("bool", "bool"), low=0, high=2, differentiable=False)
+
+
+@dataclass(frozen=True)
+class LogicalXor(Binary):
+    """Either x or y, of bools, and not both."""
+
+    name = "logical_xor"
+    accepts = "bool"
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.logical_xor(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return binary("xor", x, y)
 
     @classmethod
     def samples(cls) -> Iterable[Sample]:
@@ -232,6 +260,10 @@ def logical_and(x: Any, y: Any) -> Node:
 
 def logical_or(x: Any, y: Any) -> Node:
     return apply(LogicalOr(), *pair(x, y))
+
+
+def logical_xor(x: Any, y: Any) -> Node:
+    return apply(LogicalXor(), *pair(x, y))
 
 
 def where(cond: Node, x: Any, y: Any) -> Node:
