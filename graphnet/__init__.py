@@ -120,6 +120,7 @@ from .ops.take import (
     take_along_axis,
 )
 from .ops.unfold import fold, unfold
+from .recurrent import gru, lstm, rnn
 from .scan import scan
 from .show import Drawing, draw
 from .state import State
@@ -224,6 +225,7 @@ __all__ = [
     "global_avg_pool2d",
     "gradient",
     "group_norm",
+    "gru",
     "gt",
     "hessian",
     "hessian_vector_product",
@@ -259,6 +261,7 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "lp_normalize",
+    "lstm",
     "lt",
     "make_graph",
     "matmul",
@@ -295,6 +298,7 @@ __all__ = [
     "reshape",
     "right_shift",
     "rms_norm",
+    "rnn",
     "roll",
     "rotary_embedding",
     "scaled_dot_product_attention",
