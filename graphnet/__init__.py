@@ -31,7 +31,12 @@ from .ops.bitwise import bitwise_and, bitwise_or, bitwise_xor, left_shift, right
 from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, logical_xor, lt, ne, where
 from .ops.conv import conv2d
+from .ops.avg_pool import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
+from .ops.broadcast import broadcast_to, reshape, sum
+from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv1d import conv1d
+from .ops.conv2d import conv2d
+from .ops.conv3d import conv3d
 from .ops.cumulative import cumprod, cumsum, linear_recurrence
 from .ops.distance import (
     cosine_similarity,
@@ -45,6 +50,7 @@ from .ops.distance import (
 )
 from .ops.division import floor_divide, fmod, remainder, trunc_divide
 from .ops.einsum import einsum
+from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.integer_power import integer_power
@@ -58,7 +64,7 @@ from .ops.loss import (
     nll_loss,
 )
 from .ops.matmul import matmul, matrix_transpose
-from .ops.max_pool import max_pool2d
+from .ops.max_pool import max_pool, max_pool1d, max_pool2d, max_pool3d
 from .ops.move import concatenate, flip, slice, transpose
 from .ops.norm import batch_norm, batch_norm_inference, batch_norm_updates, global_avg_pool2d
 from .ops.normalise import (
@@ -84,6 +90,13 @@ from .ops.positions import (
     triu,
     zeros,
     zeros_like,
+from .ops.other_pool import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    global_avg_pool,
+    global_lp_pool,
+    global_max_pool,
+    lp_pool,
 )
 from .ops.power import power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
@@ -166,12 +179,17 @@ __all__ = [
     "ShapeError",
     "State",
     "accuracy",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "add",
     "apply",
     "arange",
     "argmax",
     "argsort",
+    "avg_pool",
+    "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "batch_norm_inference",
     "batch_norm_updates",
@@ -192,7 +210,11 @@ __all__ = [
     "constant",
     "conv1d",
     "conv2d",
+    "conv3d",
     "cosine_similarity",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "cumprod",
     "cumsum",
@@ -222,7 +244,10 @@ __all__ = [
     "gather_nd",
     "ge",
     "gemm",
+    "global_avg_pool",
     "global_avg_pool2d",
+    "global_lp_pool",
+    "global_max_pool",
     "gradient",
     "group_norm",
     "gru",
@@ -262,13 +287,17 @@ __all__ = [
     "logsumexp",
     "lp_normalize",
     "lstm",
+    "lp_pool",
     "lt",
     "make_graph",
     "matmul",
     "matrix_norm",
     "matrix_transpose",
     "max",
+    "max_pool",
+    "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
     "maximum",
     "mean",
     "mean_variance_normalization",

@@ -7,12 +7,15 @@ dx = dy padded by r - 1 - pad, convolved with w[k, c, r-1-i, r-1-j] over k.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .node import Node, apply
-from .ops.conv import Conv2dInputGrad, Conv2dWeightGrad, Convolution, Padding, Pair
+from .ops.conv import Convolution, InputGradient, WeightGradient
 from .ops.move import Flip, Pad, Transpose
+from .ops.window import Padding, Pair
 from .types import concrete
 
 Batch = dict[Node, int]  # which axis of a node runs over the batch; what an algorithm builds is added to it
@@ -34,16 +37,18 @@ def price(rate: tuple[float, float], nbytes: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A convolution: x (n, c, h, w) padded by `padding`, w (k, c, *window), y (n, k, *out). Of an input gradient, x is
-    the cotangent. `gradient` is "", "input" or "weight"; `lanes` of a vector register; `batched`: whether the batch
-    is an axis that the layout pass may put innermost; `constant`: whether the kernel is the same at every call, so that
-    what is made of it costs nothing; `transformed`: the algorithm of the convolution whose weight gradient this
-    is, which may have transformed x already."""
+    """A convolution: x (n, c, h, w) padded by `padding`, w (k, c / groups, *window), y (n, k, *out). Of an input
+    gradient, x is the cotangent. `gradient` is "", "input" or "weight"; `lanes` of a vector register; `batched`:
+    whether the batch is an axis that the layout pass may put innermost; `constant`: whether the kernel is the same at
+    every call, so that what is made of it costs nothing; `transformed`: the algorithm of the convolution whose weight
+    gradient this is, which may have transformed x already. Along three axes, which direct sums alone take, the pairs
+    are triples."""
 
     gradient: str
     n: int
     c: int
     k: int
+    groups: int
     size: Pair
     window: Pair
     out: Pair
@@ -59,7 +64,7 @@ class Problem:
     def direct(self) -> float:
         """Operations of direct sums."""
         outputs = self.size if self.gradient == "input" else self.out
-        return 2.0 * self.n * self.k * self.c * self.window[0] * self.window[1] * outputs[0] * outputs[1]
+        return 2.0 * self.n * self.k * (self.c // self.groups) * math.prod((*self.window, *outputs))
 
     @property
     def cropped(self) -> bool:
@@ -75,13 +80,25 @@ class Algorithm:
     error   the largest error in float32, relative to the largest result
     refuse  why it cannot be used, or None
     cost    modelled, in floating-point operations: comparable among algorithms, the same on every machine
-    build   the node from the inputs of the convolution or gradient; None: the node as it is"""
+    build   the node from the inputs of the convolution or gradient; None: the node as it is
+    groups  whether it takes more than one group
+    axes    along how many it slides, at most"""
 
     name: str
     error: float
     refuse: Callable[[Problem], str | None]
     cost: Callable[[Problem], float]
     build: Callable[[Problem, tuple[Node, ...], Batch], Node] | None
+    groups: bool = False
+    axes: int = 2
+
+    def refused(self, p: Problem) -> str | None:
+        """Why it cannot be used, by what it is or by what it says."""
+        if p.groups > 1 and not self.groups:
+            return f"not for groups, of which there are {p.groups}"
+        if len(p.window) > self.axes:
+            return f"only along {self.axes} axes, not {len(p.window)}"
+        return self.refuse(p)
 
     @property
     def kind(self) -> str:
@@ -92,21 +109,21 @@ def problem(n: Node, lanes: int, batched: bool, constant: bool) -> Problem:
     """What a convolution or gradient does, as a convolution. `constant`: of its operand that is a kernel."""
     op = n.op
     assert isinstance(op, Convolution)
-    if isinstance(op, Conv2dInputGrad):
-        (k, c, r, s), (size, _, h, w) = concrete(n.inputs[0].shape), concrete(n.shape)
-        _, _, p, q = concrete(n.inputs[1].shape)
-        reach = (op.dilation[0] * (r - 1), op.dilation[1] * (s - 1))
-        (top, left), (bottom, right) = zip(*op.padding, strict=True)
-        turned = ((reach[0] - top, reach[0] - bottom), (reach[1] - left, reach[1] - right))
-        rest = op.stride, op.dilation, lanes, batched, constant
-        return Problem("input", size, k, c, (p, q), (r, s), (h, w), turned, *rest)
-    is_weight = isinstance(op, Conv2dWeightGrad)
-    (k, c, r, s) = concrete(n.shape) if is_weight else concrete(n.inputs[1].shape)
-    size, _, p, q = concrete(n.inputs[1].shape) if is_weight else concrete(n.shape)
-    _, _, h, w = concrete(n.inputs[0].shape)
-    gradient = "weight" if is_weight else ""
-    rest = op.stride, op.dilation, lanes, batched, constant and not is_weight
-    return Problem(gradient, size, c, k, (h, w), (r, s), (p, q), op.padding, *rest)
+    first, second, result = (tuple[Any, ...](concrete(v.shape)) for v in (*n.inputs, n))
+    steps: Any = (op.stride, op.dilation)
+    if isinstance(op, InputGradient):
+        w, x, y = first, second, result
+        each = zip(op.dilation, w[2:], op.padding, strict=True)
+        sides = [(d * (k - 1) - before, d * (k - 1) - after) for d, k, (before, after) in each]
+        rest = *steps, lanes, batched, constant
+        return Problem("input", x[0], w[0], y[1], op.groups, x[2:], w[2:], y[2:], tuple(sides), *rest)
+    if isinstance(op, WeightGradient):
+        x, y, w = first, second, result
+    else:
+        x, w, y = first, second, result
+    gradient = "weight" if isinstance(op, WeightGradient) else ""
+    rest = *steps, lanes, batched, constant and not gradient
+    return Problem(gradient, x[0], x[1], w[0], op.groups, x[2:], w[2:], y[2:], op.padding, *rest)
 
 
 def turned_around(w: Node) -> Node:

@@ -24,12 +24,12 @@ from functools import cache
 from .convolution import KERNEL, PASSED, STREAMED, Algorithm, Batch, Problem, price
 from .fft import factor
 from .node import Node, apply, constant
-from .ops.conv import Pair
 from .ops.fourier import turns
 from .ops.fourier_forward import FourierInput, FourierWeight
 from .ops.fourier_inverse import FourierKernel, FourierOutput
 from .ops.fourier_product import FourierCorrelation, FourierProduct
 from .ops.move import Transpose
+from .ops.window import Pair
 from .types import concrete
 
 # What things cost, in operations of direct sums: see `winograd_conv`, whose prices of bytes these are.

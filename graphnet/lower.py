@@ -7,14 +7,15 @@ loads; virtual nodes are expanded at whatever index they are read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 
 from codegen.compute import BASE, Axis, Chain, Computation, Reduce, Reduction, Stage, axis
 from codegen.dtypes import FROM_NUMPY, is_float, wide
-from codegen.expr import Buffer, Const, Expr, Load, Var, cast, const, lift
+from codegen.expr import Binary, Buffer, Const, Expr, Load, Var, cast, const, lift
 from codegen.loops import If, Let, Store
 from codegen.program import Program, Step
+from codegen.traverse import transform
 
 from .module import Group, Module
 from .node import Constant, Node
@@ -53,6 +54,43 @@ class _Output(_Argument, Target):
 
     def _place(self, index: Sequence[Expr]) -> tuple[Expr, ...]:
         return self.lowering.place(self.node, tuple(lift(i, "i64") for i in index))
+
+
+class _Divided:
+    """The axes of a kernel, where some of an op's are two: quotient and remainder by a block."""
+
+    def __init__(self, blocks: dict[int, int], names: tuple[str, ...], shape: tuple[int, ...]) -> None:
+        self.axes: list[tuple[Axis, ...]] = []
+        self.known: dict[Expr, Expr] = {}  # a division, and the variable that it gives
+        index: list[Expr] = []
+        for a, (name, extent) in enumerate(zip(names, shape, strict=True)):
+            block = blocks.get(a, 1)
+            if block in (1, extent):
+                self.axes.append((axis(name, extent),))
+                index.append(Var(name))
+                continue
+            outer, inner = axis(f"{name}_group", extent // block), axis(name, block)
+            self.axes.append((outer, inner))
+            whole = outer.var * block + inner.var
+            index.append(whole)
+            self.known |= {whole // block: outer.var, whole % block: inner.var}
+        self.index = tuple(index)
+
+    def plain(self, body: Expr | Reduce) -> Expr | Reduce:
+        """Without those divisions."""
+        if not self.known:
+            return body
+        if isinstance(body, Expr):
+            return transform(body, self.variable)
+
+        def on(e: Expr) -> Expr:
+            return transform(e, self.variable)
+
+        axes = tuple(replace(x, lo=on(x.lo), hi=on(x.hi)) for x in body.axes)
+        return Reduce(body.op, axes, on(body.value), None if body.where is None else on(body.where))
+
+    def variable(self, e: Expr) -> Expr | None:
+        return self.known.get(e) if isinstance(e, Binary) and e.op in ("floordiv", "mod") else None
 
 
 class _Lowering:
@@ -129,10 +167,10 @@ class _Lowering:
         first = self.group.nodes[0]
         shape = concrete(first.shape)
         names = tuple(first.op.index_names) if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
-        self.index = tuple(Var(x) for x in names)
-        logical = [axis(x, e) for x, e in zip(names, shape, strict=True)]
+        divided = _Divided(first.op.blocks(first.type, *(i.type for i in first.inputs)), names, shape)
+        self.index = divided.index
         order = block_order(first) if first in self.scratch else self.m.layouts.get(first, tuple(range(len(shape))))
-        axes = tuple(logical[a] for a in order) or (axis("i", 1),)
+        axes = tuple(x for a in order for x in divided.axes[a]) or (axis("i", 1),)
         if first.op.kind == "transform":
             return self.tile(first)
         if first.op.kind == "serial":
@@ -142,7 +180,7 @@ class _Lowering:
         lets: list[tuple[Var, Expr]] = []
         for n in self.group.nodes:
             var = self.inside[n]
-            body = self.body(n, self.index)
+            body = divided.plain(self.body(n, self.index))
             if isinstance(body, Reduce):
                 result = Var(f"fold{len(reductions)}", body.dtype)
                 reductions.append(Reduction(result, body))

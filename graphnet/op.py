@@ -140,6 +140,11 @@ class Op:
     def body(self, index: tuple[Expr, ...], *inputs: Operand) -> Expr | Reduce:
         raise NotImplementedError(f"op {self.name} has no body")
 
+    def blocks(self, output: Type, *inputs: Type) -> dict[int, int]:
+        """Axes of the output whose index `body` divides, and by what, for concrete types: a kernel runs over the
+        quotient and the remainder as two axes, so that both are plain."""
+        return {}
+
     def tile(self, *inputs: Operand) -> Tile:
         raise NotImplementedError(f"op {self.name} has no tile")
 

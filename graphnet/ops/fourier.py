@@ -32,7 +32,7 @@ from ..errors import ShapeError
 from ..fft import Code, Complex, Value, dft, factor, irdft, rdft, root, signed
 from ..op import Op, Operand
 from ..types import Type, concrete
-from .conv import Pair
+from .window import Pair
 
 Element = Callable[[Expr, int], Expr | None]  # of a row and column; None: zero
 Spectrum = Callable[[Code, Expr], Complex]  # of a frequency

@@ -14,8 +14,8 @@ from ..errors import ShapeError
 from ..fft import signed
 from ..op import Operand, Point, Sample, Tile
 from ..types import Type
-from .conv import Pair
 from .fourier import Fourier, Rows, both
+from .window import Pair
 
 
 @dataclass(frozen=True)

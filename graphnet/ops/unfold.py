@@ -21,8 +21,8 @@ from ..op import Op, Operand, Sample
 from ..site import located
 from ..types import Extent, Shape, Type, concrete, elements, size
 from .broadcast import reshape
-from .conv import output_extent
 from .move import all_of
+from .window import output_extent
 
 Ints = tuple[int, ...]
 Key = tuple[Any, ...]

@@ -11,20 +11,21 @@ from dataclasses import replace
 
 from ..convolution import Algorithm, Batch, Problem, problem
 from ..errors import GraphnetError
-from ..fft_conv import fft_algorithms
+from ..fft_conv import ERROR, fft_algorithms
 from ..module import Candidate, Decision, Module
 from ..node import Node, apply, rebuild
-from ..ops.conv import PREFER, Conv2dInputGrad, Convolution
+from ..ops.conv import PREFER, Convolution, InputGradient
 from ..site import derived, where
 from ..winograd_conv import WINOGRAD
 from .prepare import preparable
 
-DIRECT = Algorithm("direct", 1e-5, lambda p: None, lambda p: p.direct, None)
+DIRECT = Algorithm("direct", 1e-5, lambda p: None, lambda p: p.direct, None, groups=True, axes=3)
+FFT = Algorithm("fft", ERROR, lambda p: None, lambda p: p.direct, None)  # in general, where there are no tiles to name
 
 
 def algorithms(p: Problem, wanted: str) -> tuple[Algorithm, ...]:
     """The rows of the table for one problem; the one that is `wanted` by name among them, if there is one."""
-    return (DIRECT, *WINOGRAD, *fft_algorithms(p, wanted))
+    return (DIRECT, *WINOGRAD, *(fft_algorithms(p, wanted) if len(p.window) <= FFT.axes else (FFT,)))
 
 
 def choose_conv(m: Module) -> Module:
@@ -43,7 +44,7 @@ def choose_conv(m: Module) -> Module:
         if isinstance(n.op, Convolution):
             # The batch may lie innermost: in the result, or in what a weight gradient sums over.
             batched = 0 in (m.batch_axes.get(n), m.batch_axes.get(n.inputs[0]))
-            kernel = n.inputs[0 if isinstance(n.op, Conv2dInputGrad) else 1]
+            kernel = n.inputs[0 if isinstance(n.op, InputGradient) else 1]
             p = problem(n, m.settings.lanes, batched, kernel in constant)
             image = (inputs[0], p.window, p.padding, p.stride, p.dilation)
             p = replace(p, transformed=transformed.get(image, "") if p.gradient == "weight" else "")
@@ -71,7 +72,7 @@ def _choose(n: Node, wanted: str, p: Problem, only: str) -> tuple[Algorithm, Dec
     rows = algorithms(p, name)
     candidates = []
     for a in rows:
-        why = f"{only}: direct sums only" if only and a is not DIRECT else a.refuse(p)
+        why = f"{only}: direct sums only" if only and a is not DIRECT else a.refused(p)
         candidates.append(Candidate(a.name, None if why else a.cost(p), why))
     able = [(a, c) for a, c in zip(rows, candidates, strict=True) if c.cost is not None]
     asked = [(a, c) for a, c in able if name in (a.kind, a.name)]

@@ -265,7 +265,8 @@ def _nbytes(n: Node) -> int:
 
 def _fold(n: Node) -> tuple[object, ...]:
     """What two reductions must share to run in one loop."""
-    names = {f.name for f in fields(n.op)} & {"axes", "keepdims", "window", "stride", "padding"}
+    windows = {"window", "stride", "padding", "dilation", "ceil_mode"}
+    names = {f.name for f in fields(n.op)} & {"axes", "keepdims", *windows}
     return tuple((name, getattr(n.op, name)) for name in sorted(names))
 
 

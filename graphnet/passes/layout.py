@@ -21,13 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
+from math import prod
 
 from codegen.dtypes import DTYPES, FROM_NUMPY
 
 from ..module import Decision, Module
 from ..node import Node, apply, make_graph, rebuild
 from ..ops.broadcast import Reshape
-from ..ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad, Convolution
+from ..ops.conv import Convolution, Forward, InputGradient, WeightGradient
+from ..ops.conv2d import Conv2d, Conv2dWeightGrad
 from ..ops.fourier_forward import FourierInput
 from ..ops.matmul import MatMul
 from ..ops.move import Flip, Pad, Slice, Transpose
@@ -37,11 +40,19 @@ from ..site import derived
 from ..types import concrete
 from .memory_order import FEWEST_CHANNELS, memory_order
 
-NO_PADDING = ((0, 0), (0, 0))
 CONFLICT = 1024  # bytes: rows at multiples of this meet in so few sets of the cache that a panel of them does not fit
-NHWC = (0, 2, 3, 1)
-# The order of a kernel (K,C,R,S) for those that read it: vectors along what the result has innermost.
-KERNELS = {Conv2d: (2, 3, 1, 0), Conv2dInputGrad: (2, 3, 0, 1), Conv2dWeightGrad: (2, 3, 1, 0)}
+
+
+def channels_last(rank: int) -> tuple[int, ...]:
+    """NHWC, or with a depth NDHWC."""
+    return (0, *range(2, rank), 1)
+
+
+def kernel_order(op: Convolution) -> tuple[int, ...]:
+    """The order of a kernel (K,C,R,S) for those that read it: vectors along what the result has innermost."""
+    taps = range(2, 2 + op.spatial)
+    return (*taps, 0, 1) if isinstance(op, InputGradient) else (*taps, 1, 0)
+
 
 
 def layout(m: Module) -> Module:
@@ -90,15 +101,14 @@ def as_convolutions(m: Module) -> Module:
 
     def rule(n: Node, inputs: tuple[Node, ...], batch: dict[Node, int]) -> tuple[Node, str, str] | None:
         op = n.op
-        if not isinstance(op, Conv2dInputGrad) or op.dilation != (1, 1):
+        if not isinstance(op, InputGradient) or any(d != 1 for d in op.dilation):
             return None
         w, dy = inputs
         total: Node | None = None
-        for a in range(min(op.stride[0], concrete(w.shape)[2])):
-            for b in range(min(op.stride[1], concrete(w.shape)[3])):
-                part = _phase(op, w, dy, (a, b))
-                if part is not None:
-                    total = part if total is None else total + part
+        for phase in product(*(range(min(s, k)) for s, k in zip(op.stride, concrete(w.shape)[2:], strict=True))):
+            part = _phase(op, w, dy, phase)
+            if part is not None:
+                total = part if total is None else total + part
         if total is None:
             return None
         return total, "convolution of the cotangent", "its tiles then run along rows of pixels"
@@ -106,41 +116,51 @@ def as_convolutions(m: Module) -> Module:
     return _rewritten(m, rule)
 
 
-def _phase(op: Conv2dInputGrad, w: Node, dy: Node, phase: tuple[int, int]) -> Node | None:
+def _phase(op: InputGradient, w: Node, dy: Node, phase: tuple[int, ...]) -> Node | None:
     """The pixels of dx that one phase of the stride reaches, zeros elsewhere; None if there are none."""
     k, c, *window = concrete(w.shape)
     kernel = apply(Slice((0, 0, *phase), (k, c, *window), (1, 1, *op.stride)), w)
-    low, high, first, gaps, last = [], [], [], [], []
-    for d in range(2):
-        taps, out, size, stride = (
-            concrete(kernel.shape)[2 + d],
-            concrete(dy.shape)[2 + d],
-            concrete(op.size)[d],
-            op.stride[d],
-        )
+    low, high, first, last = [], [], [], []
+    taps, out, size = concrete(kernel.shape)[2:], concrete(dy.shape)[2:], concrete(op.size)
+    for d, stride in enumerate(op.stride):
         before = op.padding[d][0] - phase[d]
         start = -(-before // stride)  # i of the first pixel h >= 0, may be negative
         h = start * stride - before
-        count = -(-(size - h) // stride) if h < size else 0
+        count = -(-(size[d] - h) // stride) if h < size[d] else 0
         if count <= 0:
             return None
         # out[i] = sum_j dy[i - j] w[j]: the taps reach from i - taps + 1 to i
-        low.append(taps - 1 - start)
-        high.append(start + count - out)
+        low.append(taps[d] - 1 - start)
+        high.append(start + count - out[d])
         first.append(h)
-        gaps.append(stride - 1)
-        last.append(size - h - ((count - 1) * stride + 1))
-    turned = apply(Flip((2, 3)), apply(Transpose((1, 0, 2, 3)), kernel))  # (K,C,..) -> (C,K,..)
+        last.append(size[d] - h - ((count - 1) * stride + 1))
     x = dy
     cut = [max(-e, 0) for e in (*low, *high)]
     if any(cut):
-        stops = tuple(e - t for e, t in zip(concrete(x.shape)[2:], cut[2:], strict=True))
-        x = apply(Slice((0, 0, *cut[:2]), (*concrete(x.shape)[:2], *stops), (1, 1, 1, 1)), x)
+        begin, end = cut[: op.spatial], cut[op.spatial :]
+        stops = tuple(e - t for e, t in zip(concrete(x.shape)[2:], end, strict=True))
+        ones = (1,) * (2 + op.spatial)
+        x = apply(Slice((0, 0, *begin), (*concrete(x.shape)[:2], *stops), ones), x)
     pads = tuple((max(a, 0), max(b, 0)) for a, b in zip(low, high, strict=True))
-    y = apply(Conv2d(padding=(pads[0], pads[1])), x, turned)
+    forward = op.relative(0)
+    steps = (1,) * op.spatial
+    y = apply(replace(forward, stride=steps, padding=pads, algorithm="auto"), x, _turned(kernel, op.groups))
+    gaps = tuple(s - 1 for s in op.stride)
     if any(first) or any(gaps) or any(last):
         y = apply(Pad((0, 0, *first), (0, 0, *last), (0, 0, *gaps)), y)
     return y
+
+
+def _turned(w: Node, groups: int) -> Node:
+    """(K,C/G,R,S) -> (C,K/G,R,S), taps in reverse: inputs and outputs of each group change places."""
+    k, c, *taps = concrete(w.shape)
+    if groups == 1:
+        w = apply(Transpose((1, 0, *range(2, w.rank))), w)
+    elif k != groups or c != 1:
+        w = apply(Reshape((groups, k // groups, c, *taps)), w)
+        w = apply(Transpose((0, 2, 1, *range(3, w.rank))), w)
+        w = apply(Reshape((groups * c, k // groups, *taps)), w)
+    return apply(Flip(tuple(range(2, w.rank))), w)
 
 
 def explicit_padding(m: Module, order: str) -> Module:
@@ -149,19 +169,19 @@ def explicit_padding(m: Module, order: str) -> Module:
     padded = {
         (n.inputs[0], n.op.padding)
         for n in m.graph.nodes()
-        if isinstance(n.op, (Conv2d, Conv2dWeightGrad)) and n.op.padding != NO_PADDING
-        if isinstance(n.op, Conv2dWeightGrad) or order == "channels" or concrete(n.shape)[0] % m.settings.lanes
+        if isinstance(n.op, (Forward, WeightGradient)) and any(map(any, n.op.padding))
+        if isinstance(n.op, WeightGradient) or order == "channels" or concrete(n.shape)[0] % m.settings.lanes
     }
 
     def rule(n: Node, inputs: tuple[Node, ...], batch: dict[Node, int]) -> tuple[Node, str, str] | None:
         op = n.op
-        if not isinstance(op, (Conv2d, Conv2dWeightGrad)) or (n.inputs[0], op.padding) not in padded:
+        if not isinstance(op, (Forward, WeightGradient)) or (n.inputs[0], op.padding) not in padded:
             return None
-        (top, bottom), (left, right) = op.padding
-        pad = apply(Pad((0, 0, top, left), (0, 0, bottom, right), (0, 0, 0, 0)), inputs[0])
+        low, high = zip(*op.padding, strict=True)
+        pad = apply(Pad((0, 0, *low), (0, 0, *high), (0,) * n.rank), inputs[0])
         if n.inputs[0] in m.batch_axes:
             batch[pad] = 0
-        new = apply(replace(op, padding=NO_PADDING), pad, inputs[1])
+        new = apply(replace(op, padding=((0, 0),) * op.spatial), pad, inputs[1])
         return new, "padded copy", "every element of a tile needs the same bounds"
 
     return _rewritten(m, rule) if padded else m
@@ -199,12 +219,14 @@ def _batch(m: Module) -> dict[Node, tuple[int, ...]]:
 def _channels(m: Module) -> dict[Node, tuple[int, ...]]:
     chosen: dict[Node, tuple[int, ...]] = {}
     for n in activations(m):
-        _, c, h, w = concrete(n.shape)
-        if n.op.kind != "leaf" and c >= FEWEST_CHANNELS and h * w > 1:
-            chosen[n] = NHWC
+        _, c, *pixels = concrete(n.shape)
+        if n.op.kind != "leaf" and c >= FEWEST_CHANNELS and prod(pixels) > 1:
+            chosen[n] = channels_last(n.rank)
     for n in m.graph.nodes():
-        if n.op.index_names == Conv2dWeightGrad.index_names:  # its, and those of Winograd and the like
-            chosen[n] = KERNELS[Conv2dWeightGrad]
+        if isinstance(n.op, WeightGradient):
+            chosen[n] = kernel_order(n.op)
+        elif n.op.index_names == Conv2dWeightGrad.index_names:  # of Winograd and the like
+            chosen[n] = kernel_order(Conv2dWeightGrad())
     return chosen
 
 
@@ -219,23 +241,23 @@ def activations(m: Module) -> set[Node]:
     found: set[Node] = set()
     while stack:
         n = stack.pop()
-        if n in found or n.rank != 4:
+        if n in found or n.rank not in (4, 5):
             continue
         found.add(n)
         near = [u for u in users.get(n, ()) if u.op.kind in ("elementwise", "window", "move")]
         if n.op.kind in ("elementwise", "window", "move"):
             near += n.inputs
-        stack += [x for x in near if x.rank == 4 and x.op.kind != "leaf"]
+        stack += [x for x in near if x.rank == n.rank and x.op.kind != "leaf"]
     return found
 
 
 def _images(n: Node) -> tuple[Node, ...]:
     match n.op:
-        case Conv2d():
+        case Forward():
             return n, n.inputs[0]
-        case Conv2dInputGrad():
+        case InputGradient():
             return n, n.inputs[1]
-        case Conv2dWeightGrad():
+        case WeightGradient():
             return n.inputs
         case TileTransform():
             return n.inputs
@@ -265,7 +287,7 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Modu
     def relayout(n: Node, to: tuple[int, ...], why: str) -> Node:
         row = concrete(n.shape)[to[-1]] * DTYPES[FROM_NUMPY[n.dtype]].bytes
         # Of a kernel, a tile reads a few columns of every row.
-        gap = m.settings.lanes if to in KERNELS.values() and row % CONFLICT == 0 else 0
+        gap = m.settings.lanes if to[0] > 1 and row % CONFLICT == 0 else 0
         with derived(n.sites):
             copy = apply(Relayout(to, gap), n)
         if to != tuple(range(n.rank)):
@@ -281,17 +303,17 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Modu
         if isinstance(op, Reshape) and arg in new_layouts and n not in layouts:
             return tuple(range(arg.rank)), "a view of row-major memory moves nothing"
         if order == "channels":
-            if isinstance(op, (Conv2d, Conv2dInputGrad)) and k == (0 if isinstance(op, Conv2dInputGrad) else 1):
-                return (KERNELS[type(op)], f"{op.name} has channels in lanes") if n in layouts else None
+            if isinstance(op, (Forward, InputGradient)) and k == (0 if isinstance(op, InputGradient) else 1):
+                return (kernel_order(op), f"{op.name} has channels in lanes") if n in layouts else None
             if isinstance(op, (Convolution, TileTransform)) and concrete(arg.shape)[1] >= FEWEST_CHANNELS:
-                return NHWC, f"{op.name} has channels in lanes"
+                return channels_last(arg.rank), f"{op.name} has channels in lanes"
             return None
         axis = m.batch_axes.get(n.inputs[k])
         if n.op.kind in ("contract", "window") and n in layouts and axis is not None and arg.rank >= 2:
             # activations in, activations out: both with the batch innermost
             return innermost(arg, axis), f"{op.name} wants the batch innermost"
         if (
-            isinstance(op, Conv2dWeightGrad)
+            isinstance(op, WeightGradient)
             and axis is not None
             and 2 * concrete(n.inputs[0].shape)[0] >= m.settings.lanes
         ):

@@ -113,14 +113,15 @@ RULES = (
     Rule("min(x, axes=(), keepdims=k)", "x"),
     Rule("prod(x, axes=a, keepdims=True)", "x"),
     Rule("prod(x, axes=(), keepdims=k)", "x"),
-    # The gradient of max_pool2d(relu(x)): relu's mask at the places that a window chose is the mask of the
+    # The gradient of max_pool(relu(x)): relu's mask at the places that a window chose is the mask of the
     # pooled values, so that the backward pass need neither keep nor read the larger relu(x).
     Rule(
-        "where(gt(relu(x), 0), max_pool2d_scatter(max_pool2d_index(relu(x), window=w, stride=t, padding=p), g, "
-        "window=w, stride=t, padding=p, size=s), 0)",
-        "max_pool2d_scatter(max_pool2d_index(relu(x), window=w, stride=t, padding=p), "
-        "where(gt(max_pool2d(relu(x), window=w, stride=t, padding=p), 0), g, 0), "
-        "window=w, stride=t, padding=p, size=s)",
+        "where(gt(relu(x), 0), max_pool_scatter("
+        "max_pool_index(relu(x), window=w, stride=t, padding=p, dilation=d, ceil_mode=m), g, "
+        "window=w, stride=t, padding=p, dilation=d, ceil_mode=m, size=s), 0)",
+        "max_pool_scatter(max_pool_index(relu(x), window=w, stride=t, padding=p, dilation=d, ceil_mode=m), "
+        "where(gt(max_pool(relu(x), window=w, stride=t, padding=p, dilation=d, ceil_mode=m), 0), g, 0), "
+        "window=w, stride=t, padding=p, dilation=d, ceil_mode=m, size=s)",
     ),
     # From here on only when asked for.
     Rule("add(x, 0)", "x", exact=False),

@@ -7,7 +7,7 @@ import pytest
 
 import graphnet as gn
 from graphnet.node import apply
-from graphnet.ops.conv import Conv2dInputGrad
+from graphnet.ops.conv2d import Conv2dInputGrad
 from graphnet.winograd import transforms
 from graphnet.winograd_conv import WINOGRAD
 

@@ -15,7 +15,7 @@ from graphnet.ops.activation import Relu, Sigmoid, StopGradient, Tanh, leaky_rel
 from graphnet.ops.arithmetic import maximum
 from graphnet.ops.broadcast import sum
 from graphnet.ops.compare import where
-from graphnet.ops.conv import conv2d
+from graphnet.ops.conv2d import conv2d
 from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy
 from graphnet.ops.max_pool import max_pool2d
 from graphnet.ops.positions import one_hot

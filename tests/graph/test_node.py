@@ -16,7 +16,7 @@ from graphnet.ops.activation import Relu, leaky_relu
 from graphnet.ops.avg_pool import avg_pool2d
 from graphnet.ops.broadcast import reshape
 from graphnet.ops.compare import where as choose
-from graphnet.ops.conv import conv2d
+from graphnet.ops.conv2d import conv2d
 from graphnet.ops.elementwise import cast
 from graphnet.ops.index import flatten, squeeze
 from graphnet.ops.loss import cross_entropy

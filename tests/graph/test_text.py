@@ -13,7 +13,7 @@ from graphnet.evaluate import evaluate
 from graphnet.gradient import gradient
 from graphnet.node import Graph, Node, constant, input, make_graph, parameter
 from graphnet.ops.broadcast import sum
-from graphnet.ops.conv import conv2d
+from graphnet.ops.conv2d import conv2d
 from graphnet.ops.index import flatten
 from graphnet.ops.loss import cross_entropy
 from graphnet.ops.max_pool import max_pool2d

@@ -11,7 +11,7 @@ from graphnet.node import Node, apply, input
 from graphnet.ops.activation import Relu, Sigmoid, leaky_relu
 from graphnet.ops.avg_pool import avg_pool2d
 from graphnet.ops.broadcast import sum
-from graphnet.ops.conv import conv2d
+from graphnet.ops.conv2d import conv2d
 from graphnet.ops.distance import mse
 from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy
 from graphnet.ops.max_pool import max_pool2d

@@ -39,6 +39,8 @@ ATTRIBUTES |= {
     "window": ((2, 2), (3, 3)),
     "stride": ((2, 2), (1, 1)),
     "padding": (((0, 0), (0, 0)),),
+    "dilation": ((1, 1),),
+    "ceil_mode": (False,),
     "size": ((6, 8),),
 }
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e300, -1e300, 1e-310)
