@@ -26,17 +26,14 @@ from .op import OPS, Op, Operand, Sample
 from .ops.activation import leaky_relu, softplus
 from .ops.arithmetic import add, div, maximum, minimum, mul, sub
 from .ops.attention import rotary_embedding, scaled_dot_product_attention
-from .ops.avg_pool import avg_pool2d
+from .ops.avg_pool import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
 from .ops.bitwise import bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift
 from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, logical_xor, lt, ne, where
-from .ops.conv import conv2d
-from .ops.avg_pool import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
-from .ops.broadcast import broadcast_to, reshape, sum
-from .ops.compare import eq, ge, gt, le, logical_and, logical_or, lt, ne, where
 from .ops.conv1d import conv1d
 from .ops.conv2d import conv2d
 from .ops.conv3d import conv3d
+from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.cumulative import cumprod, cumsum, linear_recurrence
 from .ops.distance import (
     cosine_similarity,
@@ -50,7 +47,6 @@ from .ops.distance import (
 )
 from .ops.division import floor_divide, fmod, remainder, trunc_divide
 from .ops.einsum import einsum
-from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.integer_power import integer_power
@@ -75,6 +71,14 @@ from .ops.normalise import (
     mean_variance_normalization,
     rms_norm,
 )
+from .ops.other_pool import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    global_avg_pool,
+    global_lp_pool,
+    global_max_pool,
+    lp_pool,
+)
 from .ops.pad import pad
 from .ops.positions import (
     arange,
@@ -90,13 +94,6 @@ from .ops.positions import (
     triu,
     zeros,
     zeros_like,
-from .ops.other_pool import (
-    adaptive_avg_pool,
-    adaptive_max_pool,
-    global_avg_pool,
-    global_lp_pool,
-    global_max_pool,
-    lp_pool,
 )
 from .ops.power import power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
@@ -211,10 +208,10 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
-    "cosine_similarity",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_similarity",
     "cross_entropy",
     "cumprod",
     "cumsum",
