@@ -24,10 +24,15 @@ from functools import cache
 
 from .dtypes import DTYPES, is_float, is_storage, numpy_dtype
 
-UNARY = ("neg", "abs", "not", "sqrt", "floor", "exp", "log", "tanh")
+MATH = (  # of floats, as `mathlib` expands them
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt", "sin", "cos", "tan", "asin", "acos", "atan",
+    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc",
+)  # fmt: skip
+MATH2 = ("pow", "atan2")  # the same, of two arguments
+UNARY = ("neg", "abs", "not", "sqrt", "floor", "ceil", "trunc", "rint", *MATH)
 ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "min", "max", "and", "or", "xor", "shl", "shr")
 COMPARE = ("lt", "le", "eq", "ne")
-BINARY = ARITHMETIC + COMPARE
+BINARY = ARITHMETIC + COMPARE + MATH2
 
 
 class Expr:

@@ -18,7 +18,8 @@ What an operation means, where languages differ:
     cast            float to int truncates toward zero; NaN and what does not fit are errors; integers wrap;
                     integers become float16 and bfloat16 by way of float32, all else is rounded once
     select          evaluates only the side that it takes
-    exp, log, tanh  the expressions of `mathlib`
+    rint            to the nearest integer, ties to even
+    exp, log, ...   the expressions of `mathlib`
 
 Memory begins as NaN, or as the pattern 0xA5 for integers, so that a use before a store is seen.
 """
@@ -27,16 +28,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .dtypes import DTYPES, is_float, is_storage, numpy_dtype
 from .errors import CodegenError
-from .expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from .expr import MATH, MATH2, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from .loops import Alloc, Barrier, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store
-from .mathlib import expand
+from .mathlib import expansion
 
 Scalar = Any  # a NumPy scalar of the expression's dtype
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -190,10 +190,13 @@ def _compute(e: Expr, lane: Lane, memo: dict[int, Scalar]) -> Scalar:
             return _array(buffer, lane)[_position(buffer, index, lane)]
         case Select(cond, a, b):
             return _evaluate(a if _evaluate(cond, lane, memo) else b, lane, memo)
-        case Unary("exp" | "log" | "tanh" as op, a):
-            return _evaluate(_expanded(op, a.dtype), {"x": _evaluate(a, lane, memo)}, {})
+        case Unary(op, a) if op in MATH:
+            return _evaluate(expansion(op, a.dtype), {"x": _evaluate(a, lane, memo)}, {})
         case Unary(op, a):
             return _UNARY[op](_evaluate(a, lane, memo))
+        case Binary(op, a, b) if op in MATH2:
+            arguments = {"x": _evaluate(a, lane, memo), "y": _evaluate(b, lane, memo)}
+            return _evaluate(expansion(op, a.dtype), arguments, {})
         case Binary(op, a, b):
             return _BINARY[op](_evaluate(a, lane, memo), _evaluate(b, lane, memo))
         case Fma(a, b, c):
@@ -203,11 +206,6 @@ def _compute(e: Expr, lane: Lane, memo: dict[int, Scalar]) -> Scalar:
         case Bitcast(a, dtype):
             return np.asarray(_evaluate(a, lane, memo), numpy_dtype(a.dtype)).view(numpy_dtype(dtype))[()]
     raise TypeError(f"not an expression: {e!r}")
-
-
-@cache
-def _expanded(op: str, dtype: str) -> Expr:
-    return expand(op, Var("x", dtype))
 
 
 def fma(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
@@ -281,6 +279,9 @@ _UNARY: dict[str, Callable[[Scalar], Scalar]] = {
     "not": np.invert,
     "sqrt": np.sqrt,
     "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "rint": np.rint,
 }
 
 _BINARY: dict[str, Callable[[Scalar, Scalar], Scalar]] = {

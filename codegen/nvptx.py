@@ -148,9 +148,10 @@ _ARITHMETIC = "add sub mul sdiv udiv srem urem and or xor shl ashr lshr fadd fsu
 _CONVERSIONS = "zext sext trunc fpext fptrunc sitofp uitofp fptosi fptoui bitcast"
 _MEMORY_AND_CONTROL = "alloca getelementptr load store phi br call ret"
 _INSTRUCTIONS = frozenset(f"{_ARITHMETIC} {_CONVERSIONS} {_MEMORY_AND_CONTROL}".split(" "))
+_FLOAT_INTRINSICS = ("fma", "fabs", "sqrt", "floor", "ceil", "trunc", "rint", "minimum", "maximum")
 _INTRINSICS = frozenset(
     [
-        *(f"llvm.{f}.{t}" for f in ("fma", "fabs", "sqrt", "floor", "minimum", "maximum") for t in ("f32", "f64")),
+        *(f"llvm.{f}.{t}" for f in _FLOAT_INTRINSICS for t in ("f32", "f64")),
         *(f"llvm.{f}.{t}" for f in ("smin", "smax", "umin", "umax") for t in ("i8", "i16", "i32", "i64")),
         _BLOCK_INDEX,
         _THREAD_INDEX,

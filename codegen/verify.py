@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 
 from .dtypes import DTYPES, is_float, is_storage, limits, wide
 from .errors import CodegenError
-from .expr import BINARY, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from .expr import BINARY, MATH, MATH2, UNARY, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var
 from .loops import (
     KINDS,
     Alloc,
@@ -70,7 +70,7 @@ EXPANDED = ("vector", "unrolled")  # the variables of these loops become constan
 OUTERMOST = ("parallel", "grid")
 
 _OPERANDS = {  # op: the kinds of dtypes it takes (all numbers where it is not here)
-    **dict.fromkeys(("sqrt", "floor", "exp", "log", "tanh", "div"), ("float",)),
+    **dict.fromkeys(("sqrt", "floor", "ceil", "trunc", "rint", "div", *MATH, *MATH2), ("float",)),
     "abs": ("float", "int"),
     **dict.fromkeys(("floordiv", "mod", "shl", "shr"), ("int", "uint")),
     **dict.fromkeys(("and", "or", "xor"), ("int", "uint", "bool")),

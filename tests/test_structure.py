@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 CODEGEN = (
     ("errors", "dtypes", "affine"),
     ("expr",),
-    ("traverse", "mathlib", "half"),
+    ("traverse", "mathlib.*", "half"),
     ("loops",),
     ("text", "interpret", "compute", "machine"),
     ("verify", "program", "emulator", "cache", "canonical"),

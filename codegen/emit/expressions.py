@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from .. import half, mathlib
+from .. import half
 from ..affine import Affine, number, ssa
 from ..dtypes import DTYPES, is_float, is_storage
-from ..expr import Binary, Bitcast, Cast, Const, Expr, Fma, Load, Select, Unary, Var
-from ..traverse import children
+from ..expr import MATH, MATH2, Binary, Bitcast, Cast, Const, Expr, Fma, Load, Select, Unary, Var
+from ..mathlib import expansion
+from ..traverse import children, walk
 from .arithmetic import FLOAT_COMPARE, FLOAT_OPS, INT_COMPARE, INT_OPS, UINT_COMPARE, UINT_OPS
 from .builder import Operand, Scope, Value, float_text, type_text
 from .memory import Memory
 
 NOTHING: frozenset[str] = frozenset()
+
+
+@cache
+def _steps(op: str, dtype: str) -> list[Expr]:
+    """The expression of a function and all that is in it, operands first."""
+    return walk(expansion(op, dtype))
 
 
 class Expressions(Memory):
@@ -64,11 +72,8 @@ class Expressions(Memory):
         return self.operand(self.expanded[key][1])
 
     def unary(self, op: str, a: Expr) -> Operand:
-        if op in ("exp", "log", "tanh"):
-            key = (op, id(a))
-            if key not in self.expanded:
-                self.expanded[key] = (a, mathlib.expand(op, a))
-            return self.operand(self.expanded[key][1])
+        if op in MATH:
+            return self.elementary(op, a)
         v = self.operand(a)
         if isinstance(v, Affine):
             if op == "neg":
@@ -87,9 +92,23 @@ class Expressions(Memory):
             return self.new(f"sub {v.type} {zero}, {v.text}", v.dtype, v.lanes)
         if op == "abs" and not is_float(v.dtype):
             return self.extremum("smax", v, self.materialise(self.unary("neg", a)))
-        return self.call({"abs": "llvm.fabs", "sqrt": "llvm.sqrt", "floor": "llvm.floor"}[op], (v,), v.dtype, v.lanes)
+        return self.call("llvm.fabs" if op == "abs" else f"llvm.{op}", (v,), v.dtype, v.lanes)
+
+    def elementary(self, op: str, *args: Expr) -> Operand:
+        """A function of `mathlib`: its expression of x and y, operands first, so that no recursion is as deep as it."""
+        outside = self.env
+        self.env = {name: self.operand(a) for name, a in zip("xy", args, strict=False)}
+        steps = _steps(op, args[0].dtype)
+        for e in steps:
+            result = self.operand(e)
+        for e in steps:  # the next use has other arguments
+            self.values.pop(id(e), None)
+        self.env = outside
+        return result
 
     def binary(self, op: str, a: Expr, b: Expr) -> Operand:
+        if op in MATH2:
+            return self.elementary(op, a, b)
         x, y = self.operand(a), self.operand(b)
         if isinstance(x, Affine) and isinstance(y, Affine):
             folded = self.affine(op, x, y)

@@ -27,6 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 
 from codegen.dtypes import DTYPES, FROM_NUMPY
+from codegen.expr import MATH, MATH2
 
 from ..module import Decision, Group, Module
 from ..node import Node
@@ -36,7 +37,7 @@ from ..ops.relayout import Relayout
 from ..types import elements
 from .prepare import preparable
 
-COSTLY = frozenset(("exp", "log", "tanh", "sigmoid", "sqrt", "div", "power", "reciprocal"))
+COSTLY = frozenset((*MATH, *MATH2, "sigmoid", "sqrt", "rsqrt", "div", "power", "reciprocal"))
 DEEPEST = 24  # virtual nodes behind each other: each is a level of nesting in one expression
 MUCH_SMALLER = 4  # times: a value read again and again from a cache
 VIEWS = (Transpose, Slice)  # movement that only changes strides

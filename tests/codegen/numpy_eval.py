@@ -17,7 +17,10 @@ from codegen.traverse import walk
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-UNARY: dict[str, Callable[[Array], Array]] = {"neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "floor": np.floor}
+UNARY: dict[str, Callable[[Array], Array]] = {
+    "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
+    "rint": np.rint,
+}  # fmt: skip
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "sub": np.subtract,

@@ -7,6 +7,7 @@ The interpreter of bodies below works point by point on Python numbers. It share
 from __future__ import annotations
 
 import itertools
+import math
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,13 +16,15 @@ import numpy as np
 
 from codegen.compute import Axis, Reduce
 from codegen.dtypes import DTYPES, FROM_NUMPY, numpy_dtype, wide
-from codegen.expr import Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var, cast
+from codegen.expr import MATH, MATH2, Binary, Bitcast, Buffer, Cast, Const, Expr, Fma, Load, Select, Unary, Var, cast
 from codegen.loops import For, If, Let, Stmt, Store
 from graphnet.evaluate import evaluate
 from graphnet.function import compile
 from graphnet.node import Node, toposort
 from graphnet.op import Op, Operand, Target
 from graphnet.state import State
+
+from ..codegen.ulp import NUMPY
 
 TARGETS = ("reference", "body", "cpu", "cpu:simd128", "emulator")
 
@@ -178,8 +181,9 @@ _BITS = {d.name: 8 * d.bytes for d in DTYPES.values() if d.kind in ("int", "uint
 
 _FUNCTIONS = {
     "neg": lambda a: -a, "abs": abs, "not": lambda a: not a if isinstance(a, bool) else ~a,
-    "sqrt": np.sqrt, "floor": np.floor,
-    "exp": np.exp, "log": np.log, "tanh": np.tanh,
+    "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
+    **{f: getattr(np, NUMPY.get(f, f)) for f in (*MATH, *MATH2) if hasattr(np, NUMPY.get(f, f))},
+    "erf": math.erf, "erfc": math.erfc,
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
     "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "min": min, "max": max,
     "and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b,
