@@ -8,7 +8,7 @@ import pytest
 
 from codegen import nvptx
 from codegen.errors import CodegenError
-from codegen.expr import Buffer, Var, cast, unary
+from codegen.expr import MATH, MATH2, Buffer, Var, binary, cast, unary
 from codegen.kernels import gpu
 from codegen.kernels.contraction import analyse
 from codegen.kernels.gpu_contract import TILES, tiled
@@ -82,7 +82,8 @@ def frame(params: tuple[Buffer, ...], *body: Stmt, name: str = "k") -> Kernel:
 def test_functions_and_dtypes_assemble(dtype: str) -> None:
     x, i = Buffer("x", dtype, (64,)), Var("i")
     outs = [Buffer(f"o{n}", d, (64,)) for n, d in enumerate(("f32", "f64", "i32", "i64", "bool"))]
-    body = [store(x, (i,), unary(op, x[i])) for op in ("exp", "log", "tanh", "sqrt", "floor", "abs", "neg")]
+    body = [store(x, (i,), unary(op, x[i])) for op in (*MATH, "sqrt", "floor", "ceil", "trunc", "rint", "abs", "neg")]
+    body += [store(x, (i,), binary(op, x[i], x[i] + 1.0)) for op in MATH2]
     body += [store(o, (i,), cast(x[i], o.dtype)) for o in outs]
     small = Buffer("small", "u8", (64,))
     body += [store(small, (i,), small[i] // small[i] + 3), store(outs[2], (i,), cast(small[i], "i32") % outs[2][i])]
