@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from codegen.dtypes import is_float
-from codegen.expr import Expr, const, select, unary
+from codegen.dtypes import DTYPES, is_float
+from codegen.expr import Expr, binary, const, select, unary
+from codegen.expr import eq as eq_expr
 
 from ..errors import DTypeError, GraphnetError
 from ..node import Node, apply
 from ..op import Sample
 from ..site import located
 from ..types import Type
-from .elementwise import Unary
+from .compare import eq, logical_and, where
+from .elementwise import Binary, Unary, cast, pair
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,51 @@ class Sqrt(Unary):
 
 
 @dataclass(frozen=True)
+class Rsqrt(Unary):
+    """1 / sqrt(x); derivative -1 / (2 x sqrt(x))."""
+
+    name = "rsqrt"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.reciprocal(np.sqrt(x))
+
+    def scalar(self, x: Expr) -> Expr:
+        return 1.0 / unary("sqrt", x)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (cotangent * (node * apply(Square(), node)) * -0.5,)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((3, 4),), low=0.5)
+
+
+@dataclass(frozen=True)
+class Cbrt(Unary):
+    """The cube root, with the sign of x; derivative 1 / (3 cbrt(x)^2)."""
+
+    name = "cbrt"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return np.cbrt(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return unary("cbrt", x)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (cotangent / (apply(Square(), node) * 3.0),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((3, 4),), low=0.5)
+        yield Sample(cls(), ((3, 4),), differentiable=False)
+
+
+@dataclass(frozen=True)
 class Power(Unary):
     """x ** exponent for a number `exponent`; derivative exponent * x ** (exponent - 1).
 
-    Whole exponents up to 64 are products by squaring; others are exp(exponent * log|x|), whose
-    relative error grows with the size of that product."""
+    Exponents 0 to 4, and all of integers, are products by squaring; others are `pow`."""
 
     name = "power"
     accepts = "number"
@@ -106,15 +148,9 @@ class Power(Unary):
 
     def scalar(self, x: Expr) -> Expr:
         e = self.exponent
-        if isinstance(e, int) and abs(e) <= 64:
-            whole = _whole_power(x, abs(e))
-            return whole if e >= 0 else 1.0 / whole
-        if not is_float(x.dtype):
-            return _whole_power(x, int(e))
-        size = unary("exp", float(e) * unary("log", unary("abs", x)))
-        if isinstance(e, float):
-            return select(x < 0, math.nan, size)
-        return select(x < 0, -size, size) if e % 2 else size
+        if isinstance(e, int) and (0 <= e <= 4 or not is_float(x.dtype)):
+            return _whole_power(x, e)
+        return binary("pow", x, const(float(e), x.dtype))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         if self.exponent == 0:
@@ -138,6 +174,50 @@ def _whole_power(x: Expr, e: int) -> Expr:
         x = x * x
         e >>= 1
     return const(1, x.dtype) if result is None else result
+
+
+@dataclass(frozen=True)
+class Pow(Binary):
+    """x ** y of two values, with C's and NumPy's special cases; NaN for x < 0 and y not whole. d/dx = y x^(y - 1), 0
+    where y = 0; d/dy = x^y log x, 0 where x = 0 and y >= 0, as PyTorch.
+
+    Integers wrap; a negative exponent gives 1 / x without its fraction: 0 but for x = 1 and x = -1."""
+
+    name = "pow"
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if x.dtype.kind == "f":
+            return np.power(x, y)
+        result = np.power(x, np.maximum(y, 0))
+        inverse = np.where(np.abs(x) == 1, np.where(y % 2 == 0, np.abs(x), x), 0)
+        return np.where(y < 0, inverse, result).astype(x.dtype)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        if is_float(x.dtype):
+            return binary("pow", x, y)
+        # The digits of y from the highest down: square, then multiply where there is a 1.
+        bits = 8 * DTYPES[x.dtype].bytes
+        one, zero = const(1, x.dtype), const(0, x.dtype)
+        result = select(eq_expr((y >> (bits - 1)) & 1, 1), x, one)
+        for k in range(bits - 2, -1, -1):
+            result = result * result * select(eq_expr((y >> k) & 1, 1), x, one)
+        if DTYPES[x.dtype].kind == "uint":
+            return result
+        unit = select(eq_expr(x, 1), one, select(eq_expr(x, -1), select(eq_expr(y & 1, 1), x, one), zero))
+        return select(y < 0, unit, result)
+
+    def partials(self, node: Node, g: Node, x: Node, y: Node) -> Sequence[Node | None]:
+        if not node.type.is_float:
+            return None, None
+        dx = where(eq(y, 0.0), 0.0, g * (y * apply(Pow(), x, y - 1.0)))
+        zero = logical_and(eq(x, 0.0), y >= 0.0)
+        return dx, where(zero, 0.0, g * (node * apply(Log(), where(zero, 1.0, x))))
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((2, 3), (3,)), low=0.5)
+        yield Sample(cls(), ((2, 3), (2, 1)), differentiable=False)
+        yield Sample(cls(), ((2, 3), (2, 1)), dtypes=("int32", "int32"), low=-3, high=6, differentiable=False)
 
 
 # ----------------------------------------------------------------------- exponentials and logarithms
@@ -181,7 +261,7 @@ class Log(Unary):
 
 @dataclass(frozen=True)
 class Log1p(Unary):
-    """log(1 + x), accurate near 0: log(u) + (x - (u - 1)) / u with u = 1 + x rounded."""
+    """log(1 + x), accurate near 0; -inf at -1, NaN below. Derivative 1 / (1 + x)."""
 
     name = "log1p"
 
@@ -189,8 +269,7 @@ class Log1p(Unary):
         return np.log1p(x)
 
     def scalar(self, x: Expr) -> Expr:
-        u = 1.0 + x
-        return select(u < math.inf, unary("log", u) + (x - (u - 1.0)) / u, u)
+        return unary("log1p", x)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (cotangent / (node.inputs[0] + 1.0),)
@@ -206,14 +285,16 @@ class Log1p(Unary):
 
 @located
 def power(x: Any, exponent: Any) -> Node:
-    """x ** exponent; where both are nodes, or only the exponent is, exp(exponent * log(x))."""
-    if isinstance(exponent, Node):
-        if not isinstance(x, Node):
-            if not (isinstance(x, (int, float)) and x > 0):
-                raise GraphnetError(f"power: the base of a node exponent must be a positive number, not {x!r}")
-            return apply(Exp(), exponent * math.log(x))
-        return apply(Exp(), exponent * apply(Log(), x))
-    if isinstance(exponent, (np.integer, np.floating)):
+    """x ** exponent of nodes, numbers and arrays; of an integer and a float node the integer is converted."""
+    if isinstance(x, Node) and isinstance(exponent, Node):
+        if x.type.is_float and exponent.type.is_integer:
+            exponent = cast(exponent, x.dtype)
+        elif x.type.is_integer and exponent.type.is_float:
+            x = cast(x, exponent.dtype)
+        return apply(Pow(), x, exponent)
+    if isinstance(exponent, Node) or np.ndim(exponent):
+        return apply(Pow(), *pair(x, exponent))
+    if isinstance(exponent, (np.integer, np.floating, np.ndarray)):
         exponent = exponent.item()
     if isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
         if exponent == 1:
@@ -222,6 +303,8 @@ def power(x: Any, exponent: Any) -> Node:
             return apply(Square(), x)
         if exponent == 0.5:
             return apply(Sqrt(), x)
+        if exponent == -0.5:
+            return apply(Rsqrt(), x)
         if exponent == -1:
             return apply(Reciprocal(), x)
     return apply(Power(exponent), x)

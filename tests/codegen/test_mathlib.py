@@ -119,7 +119,8 @@ def test_arguments_next_to_multiples_of_half_pi(name: str) -> None:
 def test_the_interpreter_agrees_with_the_array_evaluator(name: str, dtype: str) -> None:
     arguments = tuple(a[:: a.size // 30] for a in points(name, dtype, 50))
     e = expansion(name, dtype)
-    scalars = np.array([interpret_expression(e, dict(zip("xy", at, strict=False))) for at in zip(*arguments, strict=True)])
+    pairs = zip(*arguments, strict=True)
+    scalars = np.array([interpret_expression(e, dict(zip("xy", at, strict=False))) for at in pairs])
     # The array's fma may round once more than it should.
     np.testing.assert_allclose(scalars, computed(name, arguments), rtol=8 * float(np.finfo(arguments[0].dtype).eps))
 
