@@ -95,7 +95,7 @@ from .ops.positions import (
     zeros,
     zeros_like,
 )
-from .ops.power import power
+from .ops.power import pow, power
 from .ops.random import bernoulli, dropout, fold_in, key, uniform
 from .ops.rearrange import (
     broadcast_arrays,
@@ -114,6 +114,7 @@ from .ops.rearrange import (
 )
 from .ops.reduce import argmax, max, mean, min, prod
 from .ops.response import local_response_norm
+from .ops.rounding import copysign
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .ops.sort import argsort, compress, kth_value, median, nonzero, sort, top_k, unique
 from .ops.take import (
@@ -131,6 +132,7 @@ from .ops.take import (
 )
 from .ops.unfold import fold, unfold
 from .recurrent import gru, lstm, rnn
+from .ops.trigonometric import atan2
 from .scan import scan
 from .show import Drawing, draw
 from .state import State
@@ -185,6 +187,7 @@ __all__ = [
     "argsort",
     "avg_pool",
     "avg_pool1d",
+    "atan2",
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
@@ -211,6 +214,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "copysign",
     "cosine_similarity",
     "cross_entropy",
     "cumprod",
@@ -316,6 +320,7 @@ __all__ = [
     "pad",
     "parameter",
     "parse",
+    "pow",
     "power",
     "prod",
     "put_along_axis",

@@ -308,3 +308,6 @@ def power(x: Any, exponent: Any) -> Node:
         if exponent == -1:
             return apply(Reciprocal(), x)
     return apply(Power(exponent), x)
+
+
+pow = power  # the array API's name
