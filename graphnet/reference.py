@@ -29,6 +29,7 @@ KINDS = {
     "contract": "sums of products",
     "window": "small windows",
     "transform": "tiles of the input to tiles of the output",
+    "serial": "loops with an order, that read and write the output",
     "random": "a function of a key",
     "composite": "a graph of other ops",
 }

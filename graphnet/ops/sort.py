@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from codegen.compute import Stage, axis
-from codegen.dtypes import is_float
-from codegen.expr import Binary, Buffer, Expr, Var, lift, minimum, ne, select, unary
+from codegen.dtypes import DTYPES, FROM_NUMPY, is_float, limits
+from codegen.expr import Bitcast, Buffer, Expr, Var, binary, const, lift, minimum, ne, select, unary
 from codegen.expr import cast as cast_expr
 from codegen.expr import eq as eq_expr
 from codegen.loops import Let, Stmt, loop, store
@@ -27,6 +27,7 @@ from ..types import Type, concrete, normalise_axes
 from .broadcast import reshape
 from .compare import ne as ne_node
 from .compare import where
+from .elementwise import cast
 from .index import squeeze
 from .move import slice
 from .rearrange import split
@@ -34,22 +35,38 @@ from .reduce import mean
 from .take import gather_elements
 
 
-def _key(x: Expr) -> Expr:
-    """What is compared: bools as numbers."""
-    return cast_expr(x, "i32") if x.dtype == "bool" else x
-
-
 def below(x: Expr, y: Expr) -> Expr:
     """x < y, where NaN is greater than all numbers."""
+    if x.dtype == "bool":
+        return binary("and", unary("not", x), y)
     if not is_float(x.dtype):
         return x < y
     return (x < y) | (eq_expr(x, x) & ne(y, y))
 
 
+def ordered_key(x: Expr, descending: bool) -> Expr:
+    """A signed integer of 4 or 8 bytes for each element, in the order of the elements."""
+    dtype = "i64" if DTYPES[x.dtype].bytes == 8 else "i32"
+    least, greatest = limits(dtype)
+    if is_float(x.dtype):
+        # Bits as integers are in order for positive floats, and in reverse for negative ones; -0 counts as 0.
+        bits = Bitcast(x, dtype)
+        key = select(bits < 0, bits ^ const(greatest, dtype), bits)
+        key = select(ne(x, x), const(greatest, dtype), select(eq_expr(x, 0.0), const(0, dtype), key))
+    elif DTYPES[x.dtype].kind == "uint" and x.dtype in ("u32", "u64"):
+        key = cast_expr(x, dtype) ^ const(least, dtype)
+    else:
+        key = cast_expr(x, dtype)
+    return key ^ const(-1, dtype) if descending else key
+
+
 @dataclass(frozen=True)
 class MergeOrder(Op):
-    """The places of the elements along an axis in stable order (int32): both planes of the result (2, ...) hold them.
-    Merging reads one plane and writes the other."""
+    """The places of the elements along an axis in stable order, in all four planes of the result (4, ...): int32, or
+    int64 for elements of 8 bytes.
+
+    On the way, two planes hold places and two hold `ordered_key` of the elements there: merging reads one of each,
+    in order, and writes the other."""
 
     name = "merge_order"
     kind = "serial"
@@ -59,7 +76,7 @@ class MergeOrder(Op):
     def infer(self, x: Type) -> Type:
         if not 0 <= self.axis < x.rank:
             raise ShapeError(f"axis {self.axis} is out of range for {x}")
-        return Type("int32", (2, *x.shape))
+        return Type("int64" if DTYPES[FROM_NUMPY[x.dtype]].bytes == 8 else "int32", (4, *x.shape))
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         # Descending and stable: the ascending order of the array turned around, turned around.
@@ -68,7 +85,7 @@ class MergeOrder(Op):
         order = np.argsort(y, self.axis, kind="stable")
         if self.descending:
             order = n - 1 - np.flip(order, self.axis)
-        return np.stack([order, order]).astype(np.int32)
+        return np.stack([order] * 4).astype(np.int64 if x.dtype.itemsize == 8 else np.int32)
 
     def serial(self, output: Target, x: Operand) -> Serial:
         n = x.shape[self.axis]
@@ -79,47 +96,48 @@ class MergeOrder(Op):
             index.insert(self.axis, i)
             return tuple(index)
 
-        def on(plane: int, i: Expr) -> tuple[Expr, ...]:
+        def places(plane: int, i: Expr) -> tuple[Expr, ...]:
             return (lift(plane, "i64"), *at(i))
 
+        def keys(plane: int, i: Expr) -> tuple[Expr, ...]:
+            return (lift(2 + plane, "i64"), *at(i))
+
+        k = Var("k")
+        key = ordered_key(x(*at(k)), self.descending)
+        begin = (output.store(places(0, k), cast_expr(k, output.dtype)), output.store(keys(0, k), key))
+        stages = [Stage(axis("k", n), begin)]
         own = Buffer("heads", "i64", (2,), "local")
-        stages = []
-        for number in range(max(1, (n - 1).bit_length())):
+        passes = (n - 1).bit_length() if n else 0
+        for number in range(passes):
             width, plane = 1 << number, number % 2
-            run, k = Var("run"), Var("k")
-            start = run * (2 * width)
-            middle, end = minimum(start + width, n), minimum(start + 2 * width, n)
-            heads = Var("left"), Var("right")
-            # The numbers of the elements at the heads of both runs; before the first pass that is their places.
-            each: list[Expr] = [
-                minimum(h, n - 1) if number == 0 else cast_expr(output(*on(1 - plane, minimum(h, n - 1))), "i64")
-                for h in heads
-            ]
-            a, b = Var("a"), Var("b")
-            keys = [_key(x(*at(v))) for v in (a, b)]
-            earlier = below(keys[0], keys[1]) if self.descending else below(keys[1], keys[0])
+            start, middle, end = Var("run") * (2 * width), Var("middle"), Var("end")
+            left, right, chosen = Var("left"), Var("right"), Var("chosen")
+            a, b = (Var(name, output.dtype) for name in ("left_key", "right_key"))
             taken = Var("takes_left", "bool")
-            choice = Binary("or", Binary("le", Var("end"), heads[1]), unary("not", earlier))
             body: tuple[Stmt, ...] = (
-                Let(heads[0], own[0]),
-                Let(heads[1], own[1]),
-                Let(a, each[0]),
-                Let(b, each[1]),
-                Let(taken, (heads[0] < Var("middle")) & choice),
-                output.store(on(plane, k), cast_expr(select(taken, a, b), "i32")),
-                store(own, (0,), select(taken, heads[0] + 1, heads[0])),
-                store(own, (1,), select(taken, heads[1], heads[1] + 1)),
+                Let(left, own[0]),
+                Let(right, own[1]),
+                Let(a, output(*keys(plane, minimum(left, n - 1)))),
+                Let(b, output(*keys(plane, minimum(right, n - 1)))),
+                Let(taken, (left < middle) & binary("or", end <= right, a <= b)),
+                Let(chosen, select(taken, left, right)),
+                output.store(places(1 - plane, k), output(*places(plane, chosen))),
+                output.store(keys(1 - plane, k), select(taken, a, b)),
+                store(own, (0,), select(taken, left + 1, left)),
+                store(own, (1,), select(taken, right, right + 1)),
             )
             merge: tuple[Stmt, ...] = (
-                Let(Var("middle"), middle),
-                Let(Var("end"), end),
+                Let(middle, minimum(start + width, n)),
+                Let(end, minimum(start + 2 * width, n)),
                 store(own, (0,), start),
-                store(own, (1,), Var("middle")),
-                loop("serial", k, start, Var("end"), *body),
+                store(own, (1,), middle),
+                loop("serial", k, start, end, *body),
             )
             stages.append(Stage(axis("run", -(-n // (2 * width))), merge))
-        last, k = (len(stages) - 1) % 2, Var("k")
-        stages.append(Stage(axis("k", n), (output.store(on(1 - last, k), output(*on(last, k))),)))
+        last = passes % 2
+        here = output(*places(last, k))
+        rest = (places(1 - last, k), keys(0, k), keys(1, k))
+        stages.append(Stage(axis("k", n), tuple(output.store(place, here) for place in rest)))
         return Serial(tuple(axes), tuple(stages))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
@@ -157,7 +175,7 @@ class SearchSorted(Op):
         here = [a.var for a in axes]
         own = Buffer("bounds", "i64", (2,), "local")
         low, high, middle = Var("low"), Var("high"), Var("middle")
-        value, found = _key(values(*here)), _key(vector(minimum(middle, max(n, 1) - 1)))
+        value, found = values(*here), vector(minimum(middle, max(n, 1) - 1))
         before = unary("not", below(value, found)) if self.right else below(found, value)
         after = Var("is_after", "bool")
         narrow = (
@@ -194,7 +212,7 @@ def argsort(x: Node, axis: int = -1, descending: bool = False) -> Node:
     first. numpy.argsort(kind="stable")."""
     (a,) = normalise_axes(axis, x.rank)
     planes = apply(MergeOrder(a, bool(descending)), x)
-    return reshape(slice(planes, [0] * planes.rank, [1, *x.shape]), x.shape)
+    return cast(reshape(slice(planes, [0] * planes.rank, [1, *x.shape]), x.shape), "int32")
 
 
 @located
