@@ -130,9 +130,9 @@ from .ops.take import (
     take,
     take_along_axis,
 )
+from .ops.trigonometric import atan2
 from .ops.unfold import fold, unfold
 from .recurrent import gru, lstm, rnn
-from .ops.trigonometric import atan2
 from .scan import scan
 from .show import Drawing, draw
 from .state import State
@@ -185,9 +185,9 @@ __all__ = [
     "arange",
     "argmax",
     "argsort",
+    "atan2",
     "avg_pool",
     "avg_pool1d",
-    "atan2",
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
@@ -287,8 +287,8 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "lp_normalize",
-    "lstm",
     "lp_pool",
+    "lstm",
     "lt",
     "make_graph",
     "matmul",
