@@ -145,7 +145,10 @@ def __getattr__(name: str) -> Any:
     """Every registered op without a function of its own: `gn.relu(x)` is `apply(Relu(), x)`; keyword
     arguments are the op's attributes. And `gn.onnx`, which needs the extra [onnx]."""
     if name == "onnx":
-        return importlib.import_module(".onnx", __name__)
+        try:
+            return importlib.import_module(".onnx", __name__)
+        except ModuleNotFoundError as e:
+            raise GraphnetError(f"gn.onnx needs the extra: pip install 'graphnet[onnx]' ({e})") from None
     op = OPS.get(name)
     if op is None or op.kind == "leaf":
         raise AttributeError(f"module 'graphnet' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command line: `graphnet train | bench | draw | emit | explain | profile | ops`.
+"""The command line: `graphnet train | bench | draw | emit | explain | profile | compile | ops`.
 
 One module a command, imported only when it is asked for, so that help comes quickly and a missing extra
 disturbs nobody else. Each has
@@ -32,6 +32,7 @@ COMMANDS = {
     "emit": "write the generated code: PTX, or LLVM IR and assembly",
     "explain": "list the kernels: whose lines, what cost, why so",
     "profile": "time each kernel, beside what this machine can do",
+    "compile": "compile an ONNX model, and say what became of it",
     "ops": "list the ops, or describe some",
 }
 
