@@ -8,6 +8,7 @@ from functools import reduce
 import graphnet as gn
 
 from ..node import Node
+from ..types import broadcast_shapes
 from .call import Call
 from .dtypes import dtype_of, name_of
 from .table import Converter, converts
@@ -41,6 +42,19 @@ UNARY: dict[str, Unary] = {
 
 for _name, _function in UNARY.items():
     converts(_name)(_unary(_function))
+
+
+converts("IsNaN", since=9)(_unary(gn.isnan))
+converts("BitwiseNot", since=18)(_unary(gn.bitwise_not))
+
+
+@converts("IsInf", since=10)
+def isinf(c: Call) -> Node:
+    x, below, above = c[0], c.attribute("detect_negative"), c.attribute("detect_positive")
+    infinite = gn.isinf(x)
+    if below and above:
+        return infinite
+    return gn.logical_and(infinite, x < 0 if below else x > 0 if above else gn.zeros(x.shape, "bool"))
 
 
 @converts("Relu")
@@ -155,7 +169,8 @@ def _since_7(function: Binary) -> Converter:
 
 
 def _quotient(a: Node, b: Node) -> Node:
-    return a / b
+    """Integers are rounded toward zero."""
+    return a / b if a.type.is_float else gn.trunc_divide(a, b)
 
 
 BINARY: dict[str, Binary] = {
@@ -165,7 +180,7 @@ BINARY: dict[str, Binary] = {
     "Div": _quotient,
     "And": gn.logical_and,
     "Or": gn.logical_or,
-    "Xor": gn.ne,
+    "Xor": gn.logical_xor,
     "Equal": gn.eq,
     "Less": gn.lt,
     "Greater": gn.gt,
@@ -179,11 +194,20 @@ converts("LessOrEqual", since=12)(_since_7(gn.le))
 converts("GreaterOrEqual", since=12)(_since_7(gn.ge))
 
 
+converts("BitwiseAnd", since=18)(_since_7(gn.bitwise_and))
+converts("BitwiseOr", since=18)(_since_7(gn.bitwise_or))
+converts("BitwiseXor", since=18)(_since_7(gn.bitwise_xor))
+
+
 def _power(c: Call, base: Node, exponent: Node) -> Node:
-    """Exponents must be known: then they are attributes."""
-    e = c.array(1)
-    c.refuse_unless(e.size == 1, "only a single exponent is supported")
-    return gn.reshape(gn.power(base, e.reshape(-1)[0].item()), base.shape)
+    """In the type of the base. A single exponent that is known is an attribute."""
+    known = c.known_or_none(1)
+    if known is not None and known.size == 1 and (base.type.is_float or known.dtype.kind in "iu"):
+        wanted = broadcast_shapes(base.shape, exponent.shape)
+        return gn.broadcast_to(gn.power(base, known.reshape(-1)[0].item()), wanted)
+    if not base.type.is_float and not exponent.type.is_float:
+        return gn.integer_power(base, gn.cast(exponent, base.dtype))
+    c.refuse("exponents that depend on the inputs are not supported")
 
 
 @converts("Pow")
@@ -194,6 +218,17 @@ def power_before_7(c: Call) -> Node:
 @converts("Pow", since=7)
 def power(c: Call) -> Node:
     return _power(c, c[0], c[1])
+
+
+@converts("Mod", since=10)
+def mod(c: Call) -> Node:
+    """With the sign of the divisor, or of the dividend for fmod=1."""
+    return (gn.fmod if c.attribute("fmod") else gn.remainder)(c[0], c[1])
+
+
+@converts("BitShift", since=11)
+def bit_shift(c: Call) -> Node:
+    return (gn.left_shift if c.attribute("direction") == "LEFT" else gn.right_shift)(c[0], c[1])
 
 
 @converts("Where", since=9)

@@ -20,7 +20,12 @@ def test_it_says_what_became_of_a_model(tmp_path, capsys):
     path.write_bytes(dense().SerializeToString())
     assert main(["compile", str(path), "--size", "N=4", "--run", "2", "--threads", "1"]) == 0
     text = capsys.readouterr().out
-    for part in ("input      x: float32[4, 3]", "output     y: float32[4, 2]", "parameters 2 with 8 elements", "a call"):
+    for part in (
+        "input      x: float32[4, 3]",
+        "output     y: float32[4, 2]",
+        "parameters 2 with 8 elements",
+        "a call",
+    ):
         assert part in text
     assert main(["compile", str(path), "--size", "N=4", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
