@@ -113,6 +113,7 @@ from .ops.rearrange import (
     unstack,
 )
 from .ops.reduce import argmax, max, mean, min, prod
+from .ops.resize import interpolate, resize
 from .ops.response import local_response_norm
 from .ops.rounding import copysign
 from .ops.softmax import log_softmax, logsumexp, softmax
@@ -268,6 +269,7 @@ __all__ = [
     "input",
     "instance_norm",
     "integer_power",
+    "interpolate",
     "inv",
     "jacobian",
     "jvp",
@@ -330,6 +332,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "resize",
     "right_shift",
     "rms_norm",
     "rnn",

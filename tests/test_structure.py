@@ -27,7 +27,7 @@ CODEGEN = (
 GRAPHNET = (
     ("errors", "files"),
     ("site", "types", "data"),
-    ("init", "winograd", "fft"),
+    ("init", "winograd", "fft", "taps"),
     ("op",),
     ("node",),
     ("body", "tree"),
