@@ -33,6 +33,7 @@ from .ops.compare import eq, ge, gt, le, logical_and, logical_or, logical_xor, l
 from .ops.conv1d import conv1d
 from .ops.conv2d import conv2d
 from .ops.conv3d import conv3d
+from .ops.conv_integer import conv_integer, conv_quantized
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.cumulative import cumprod, cumsum, linear_recurrence
 from .ops.distance import (
@@ -133,6 +134,7 @@ from .ops.take import (
 )
 from .ops.trigonometric import atan2
 from .ops.unfold import fold, unfold
+from .ops.unpool import max_pool_with_indices, max_unpool
 from .recurrent import gru, lstm, rnn
 from .scan import scan
 from .show import Drawing, draw
@@ -215,6 +217,8 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_integer",
+    "conv_quantized",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
@@ -304,6 +308,8 @@ __all__ = [
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
+    "max_pool_with_indices",
+    "max_unpool",
     "maximum",
     "mean",
     "mean_variance_normalization",

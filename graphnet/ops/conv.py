@@ -25,7 +25,7 @@ from codegen.expr import eq as eq_expr
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply
 from ..op import Op, Operand
-from ..types import Extent, Shape, Type, concrete, elements
+from ..types import FLOATS, Extent, Shape, Type, concrete, elements
 from .move import flip as flip_axes
 from .window import Ints, Padding, check_window, ints_of, output_extents, padding_of, span
 
@@ -42,6 +42,7 @@ class Convolution(Op):
     spatial: ClassVar[int] = 2
     taps: ClassVar[str] = "rs"
     places: ClassVar[str] = "pq"
+    exact: ClassVar[tuple[str, ...]] = ()  # integers that it takes, besides floats
     stride: Ints = (1, 1)
     padding: Padding = ((0, 0), (0, 0))
     dilation: Ints = (1, 1)
@@ -63,8 +64,8 @@ class Convolution(Op):
             raise ShapeError(f"{self.name} needs values of rank {rank}, not {x} and {y}")
         if x.dtype != y.dtype:
             raise DTypeError(f"operands of different dtypes, {x.dtype} and {y.dtype}; convert with gn.cast")
-        if not x.is_float:
-            raise DTypeError(f"{self.name} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+        if not x.is_float and x.dtype not in self.exact:
+            raise DTypeError(f"{self.name} takes {', '.join((*FLOATS, *self.exact))}, not {x.dtype}; see gn.cast")
 
     def _check_groups(self, channels: Extent, what: str) -> None:
         if isinstance(channels, int) and channels % self.groups:
@@ -91,15 +92,19 @@ class Convolution(Op):
         return (..., *(slice(t * d, t * d + (n - 1) * s + 1, s) for n, t, s, d in each))
 
     def _padded(self, x: np.ndarray) -> np.ndarray:
-        return np.pad(x.astype(np.float64), ((0, 0), (0, 0), *self.padding))
+        return np.pad(_wide(x), ((0, 0), (0, 0), *self.padding))
 
     def _grouped(self, x: np.ndarray, axis: int) -> np.ndarray:
-        """For evaluate: in float64, the channels on `axis` as groups and channels of a group."""
-        return x.astype(np.float64).reshape(*x.shape[:axis], self.groups, -1, *x.shape[axis + 1 :])
+        """For evaluate: in float64 or as integers, the channels on `axis` as groups and channels of a group."""
+        return _wide(x).reshape(*x.shape[:axis], self.groups, -1, *x.shape[axis + 1 :])
 
     def _flops(self, y: Type, w: Sequence[Extent]) -> int:
         """Of the output y and the kernel w (K,C,...)."""
         return 2 * elements(y) * math.prod(concrete(w[1:]))
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.int64 if x.dtype.kind == "i" else np.float64)
 
 
 FAMILY: dict[int, tuple[type[Convolution], type[Convolution], type[Convolution]]] = {}  # by the number of axes
@@ -108,6 +113,8 @@ FAMILY: dict[int, tuple[type[Convolution], type[Convolution], type[Convolution]]
 @dataclass(frozen=True)
 class Forward(Convolution):
     """Base: x (N,C,H,W), w (K,C/G,R,S) -> y (N,K,P,Q)."""
+
+    exact: ClassVar[tuple[str, ...]] = ("int32", "int64")
 
     def infer(self, x: Type, w: Type) -> Type:
         self._check(x, w)
@@ -121,7 +128,7 @@ class Forward(Convolution):
     def evaluate(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         out = concrete(output_extents(x.shape[2:], w.shape[2:], *self._settings()))
         kernel = self._grouped(w, 0)
-        y = np.zeros((x.shape[0], self.groups, kernel.shape[1], *out))
+        y = np.zeros((x.shape[0], self.groups, kernel.shape[1], *out), kernel.dtype)
         padded = self._grouped(self._padded(x), 1)
         for tap in np.ndindex(*w.shape[2:]):
             y += np.einsum("ngc...,gkc->ngk...", padded[self._windows(out, tap)], kernel[(..., *tap)])

@@ -27,6 +27,7 @@ class Conv2d(Forward):
         yield Sample(cls((3, 2), ((2, 2), (1, 1))), ((1, 1, 7, 6), (2, 1, 2, 3)))
         yield Sample(cls((2, 1), ((1, 0), (0, 1)), groups=2), ((2, 4, 4, 5), (6, 2, 3, 2)))
         yield Sample(cls((1, 2), ((1, 1), (1, 1)), groups=3), ((1, 3, 4, 5), (3, 1, 3, 3)))  # depthwise
+        yield Sample(cls(), ((1, 2, 4, 5), (3, 2, 3, 2)), ("int32",) * 2, -9, 9, differentiable=False)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Pooling(Op):
 
     def _pooled_float(self, x: Type) -> Type:
         if not x.is_float:
-            raise DTypeError(f"{self.name} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+            raise DTypeError(f"{self.name} takes floats, not {x.dtype}; convert with gn.cast")
         return self._pooled(x)
 
     def _out(self, shape: Sequence[Extent]) -> tuple[Extent, ...]:

@@ -155,3 +155,62 @@ def test_lp_pool_of_zeros_has_a_derivative() -> None:
     x = gn.input("x", (1, 1, 4), "float64")
     (g,) = run([gn.gradient(gn.sum(gn.lp_pool(x, 2)), x)], {x: np.array([[[0.0, 0.0, 3.0, 4.0]]])}, "reference")
     np.testing.assert_allclose(g, [[[0.0, 0.0, 0.6, 0.8]]])
+
+
+@pytest.mark.parametrize("target", ["reference", "cpu"])
+def test_indices_and_unpooling(target: str) -> None:
+    a = np.random.default_rng(0).integers(-3, 4, (2, 3, 7, 8)).astype("d")
+    x = gn.input("x", a.shape, "float64")
+    y, i = gn.max_pool_with_indices(x, (3, 2), 2, (1, 0), ceil_mode=True)
+    back = gn.max_unpool(y, i, (7, 8))
+    got = run([y, i, back], {x: a}, target)
+    z, j = F.max_pool2d(torch.tensor(a), (3, 2), 2, (1, 0), ceil_mode=True, return_indices=True)
+    filled = np.zeros(a.shape).reshape(6, -1)
+    for row, v, k in zip(filled, z.numpy().reshape(6, -1), j.numpy().reshape(6, -1), strict=True):
+        row[k] = v
+    for ours, theirs in zip(got, (z, j, filled.reshape(a.shape)), strict=True):
+        np.testing.assert_array_equal(ours, np.asarray(theirs))
+    _, whole = gn.max_pool_with_indices(x, 2, whole=True, column_major=True)
+    (flat,) = run([whole], {x: a}, target)
+    by_columns = np.ascontiguousarray(a.swapaxes(2, 3)).ravel()
+    (pooled,) = run([gn.max_pool(x, 2)], {x: a}, target)
+    np.testing.assert_array_equal(by_columns[flat], pooled)
+    (again,) = run([gn.max_unpool(x[:, :, :1, :2], gn.constant(np.arange(12).reshape(2, 3, 1, 2)), (1, 2), True)],
+                   {x: a}, target)
+    np.testing.assert_array_equal(again, a[:, :, :1, :2])
+
+
+@pytest.mark.parametrize("target", ["reference", "cpu"])
+def test_unpooling_inverts(target: str) -> None:
+    xs = values(0, x=(1, 2, 4, 4))
+    _, j = F.max_pool2d(torch.tensor(xs["x"]), 2, return_indices=True)
+    indices = gn.constant(j.numpy())
+    compare(
+        lambda x: gn.max_unpool(gn.max_pool(x, 2), indices, 4),
+        lambda x: F.max_unpool2d(F.max_pool2d(x, 2), j, 2),
+        xs,
+        target,
+    )
+
+
+@pytest.mark.parametrize("target", ["reference", "cpu", "emulator"])
+def test_integer_convolution(target: str) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 256, (2, 4, 5, 6)).astype("u1"), rng.integers(-128, 128, (6, 2, 3, 3)).astype("i1")
+    zero = rng.integers(-5, 6, 6).astype("i1")
+    x, w = gn.input("x", a.shape, "uint8"), gn.input("w", b.shape, "int8")
+    y = gn.conv_integer(x, w, 7, gn.constant(zero), stride=(1, 2), padding=1, groups=2)
+    shifted = torch.tensor(a.astype("d") - 7), torch.tensor(b.astype("d") - zero[:, None, None, None])
+    want = F.conv2d(*shifted, stride=(1, 2), padding=1, groups=2).numpy()
+    (got,) = run([y], {x: a, w: b}, target)
+    assert got.dtype == np.int32
+    np.testing.assert_array_equal(got, want)
+    scale, bias = rng.uniform(0.01, 0.02, 6).astype("f"), rng.integers(-99, 99, 6).astype("i4")
+    q = gn.conv_quantized(
+        x, gn.constant(np.float32(0.5)), 7, w, gn.constant(scale), gn.constant(zero), gn.constant(np.float32(0.25)),
+        gn.constant(np.uint8(128)), gn.constant(bias), stride=(1, 2), padding=1, groups=2,
+    )  # fmt: skip
+    (got,) = run([q], {x: a, w: b}, target)
+    real = (want + bias[:, None, None]).astype("f") * (np.float32(2) * scale)[:, None, None]
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, np.clip(np.round(real) + 128, 0, 255))
