@@ -54,7 +54,7 @@ class WeightedTake(Op):
         wide = reshape(cotangent, (*node.shape[: self.axis + 1], 1, *after))  # (A, O, 1, B)
         parts = wide * reshape(weight, (*weight.shape, *(1,) * len(after)))  # (A, O, K, B)
         zeros = broadcast_to(constant(0, x.dtype), x.shape)
-        dx, *_ = scattered(Scatter(self.axis, (), "add"), zeros, index, parts)
+        dx = scattered(Scatter(self.axis, (), "add"), zeros, index, parts)
         others = tuple(a for a in range(node.rank + 1) if a not in (self.axis, self.axis + 1))
         return dx, None, sum(wide * apply(Take(self.axis), x, index), others)
 

@@ -115,7 +115,7 @@ PAIRS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "reduction"), itertools.product(PAIRS, REDUCTIONS))
+@pytest.mark.parametrize(("name", "reduction"), list(itertools.product(PAIRS, REDUCTIONS)))
 def test_distances(name: str, reduction: str) -> None:
     ours, theirs = PAIRS[name]
     x = RNG.integers(-8, 9, (3, 4)) / 4.0  # differences of 0 among them

@@ -77,7 +77,7 @@ def same(x: np.ndarray, want: np.ndarray, **options: object) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)  # its factors are float32
 
 
-@pytest.mark.parametrize(("coordinates", "mode"), itertools.product(COORDINATES, ["linear", "cubic"]))
+@pytest.mark.parametrize(("coordinates", "mode"), list(itertools.product(COORDINATES, ["linear", "cubic"])))
 def test_coordinates_as_in_onnx(coordinates: str, mode: str) -> None:
     x = RNG.normal(size=(4, 5))
     for sizes, scales in (((7, 3), None), (None, (0.625, 1.75))):
@@ -90,7 +90,7 @@ def test_coordinates_as_in_onnx(coordinates: str, mode: str) -> None:
                 same(x, want, sizes=sizes, scales=scales, mode=mode, coordinates=coordinates, **attributes)
 
 
-@pytest.mark.parametrize(("coordinates", "rounding"), itertools.product(COORDINATES, ROUNDINGS))
+@pytest.mark.parametrize(("coordinates", "rounding"), list(itertools.product(COORDINATES, ROUNDINGS)))
 def test_roundings_as_in_onnx(coordinates: str, rounding: str) -> None:
     x = RNG.normal(size=(4, 6))
     for scales in ((2.0, 0.5), (1.75, 0.625), (0.5, 3.0)):
