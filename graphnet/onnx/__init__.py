@@ -21,6 +21,7 @@ from . import (
     ops_sequence,
     ops_tensor,
     ops_training,
+    ops_window,
 )
 from .errors import ModelError, Problem, UnknownValueError, UnsupportedError
 from .model import Model, load
@@ -35,6 +36,7 @@ FAMILIES = (
     ops_sequence,
     ops_tensor,
     ops_training,
+    ops_window,
 )  # imported, they have filled the table
 
 __all__ = ["Model", "ModelError", "Problem", "UnknownValueError", "UnsupportedError", "load"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 import graphnet as gn
 
 from ..node import Node
 from .call import Call
-from .table import converts
+from .table import Converter, converts
 
 # Indices out of range are undefined in ONNX, and refused where they are known; others are moved to the nearest place.
 
@@ -90,6 +92,32 @@ def compress(c: Call) -> Node:
 def nonzero(c: Call) -> Node:
     """Of a value that is known, as it decides the shape."""
     return gn.constant(np.stack(np.nonzero(np.atleast_1d(c.array(0)))).astype(np.int64))
+
+
+def _cumulative(function: Callable[..., Node]) -> Converter:
+    def convert(c: Call) -> Node:
+        return function(c[0], int(c.scalar(1)), bool(c.attribute("exclusive")), bool(c.attribute("reverse")))
+
+    return convert
+
+
+converts("CumSum", since=11)(_cumulative(gn.cumsum))
+converts("CumProd", since=26)(_cumulative(gn.cumprod))
+
+
+@converts("TopK")
+def top_k_of_attribute(c: Call) -> list[Node]:
+    return _top_k(c, c.attribute("k"))
+
+
+@converts("TopK", since=10)
+def top_k(c: Call) -> list[Node]:
+    return _top_k(c, int(c.scalar(1)))
+
+
+def _top_k(c: Call, k: int) -> list[Node]:
+    values, places = gn.top_k(c[0], k, c.attribute("axis"), bool(c.attribute("largest", 1)))
+    return [values, gn.cast(places, "int64")]
 
 
 @converts("Trilu", since=14)

@@ -26,17 +26,32 @@ def _unary(function: Unary) -> Converter:
 
 UNARY: dict[str, Unary] = {
     "Abs": lambda x: abs(x),
+    "Acos": gn.acos,
+    "Acosh": gn.acosh,
+    "Asin": gn.asin,
+    "Asinh": gn.asinh,
+    "Atan": gn.atan,
+    "Atanh": gn.atanh,
+    "Ceil": gn.ceil,
+    "Cos": gn.cos,
+    "Cosh": gn.cosh,
+    "Erf": gn.erf,
     "Exp": gn.exp,
+    "Floor": gn.floor,
     "Identity": lambda x: x,
     "Log": gn.log,
     "Neg": lambda x: -x,
     "Not": lambda x: ~x,
     "Reciprocal": gn.reciprocal,
+    "Round": gn.round,
     "Sigmoid": gn.sigmoid,
     "Sign": gn.sign,
+    "Sin": gn.sin,
+    "Sinh": gn.sinh,
     "Softplus": gn.softplus,
     "Softsign": lambda x: x / (1.0 + abs(x)),
     "Sqrt": gn.sqrt,
+    "Tan": gn.tan,
     "Tanh": gn.tanh,
 }
 
@@ -71,19 +86,19 @@ def leaky_relu(c: Call) -> Node:
 @converts("Elu")
 def elu(c: Call) -> Node:
     x = c[0]
-    return gn.where(x > 0.0, x, c.attribute("alpha") * (gn.exp(gn.minimum(x, 0.0)) - 1.0))
+    return gn.where(x > 0.0, x, c.attribute("alpha") * gn.expm1(gn.minimum(x, 0.0)))
 
 
 @converts("Selu")
 def selu(c: Call) -> Node:
     x, alpha, gamma = c[0], c.attribute("alpha"), c.attribute("gamma")
-    return gamma * gn.where(x > 0.0, x, alpha * (gn.exp(gn.minimum(x, 0.0)) - 1.0))
+    return gamma * gn.where(x > 0.0, x, alpha * gn.expm1(gn.minimum(x, 0.0)))
 
 
 @converts("Celu")
 def celu(c: Call) -> Node:
     x, alpha = c[0], c.attribute("alpha")
-    return gn.maximum(x, 0.0) + gn.minimum(alpha * (gn.exp(x / alpha) - 1.0), 0.0)
+    return gn.maximum(x, 0.0) + gn.minimum(alpha * gn.expm1(x / alpha), 0.0)
 
 
 @converts("ThresholdedRelu")
@@ -207,7 +222,9 @@ def _power(c: Call, base: Node, exponent: Node) -> Node:
         return gn.broadcast_to(gn.power(base, known.reshape(-1)[0].item()), wanted)
     if not base.type.is_float and not exponent.type.is_float:
         return gn.integer_power(base, gn.cast(exponent, base.dtype))
-    c.refuse("exponents that depend on the inputs are not supported")
+    if base.type.is_float:
+        return gn.power(base, gn.cast(exponent, base.dtype))
+    return gn.cast(gn.power(gn.cast(base, "float64"), gn.cast(exponent, "float64")), base.dtype)
 
 
 @converts("Pow")

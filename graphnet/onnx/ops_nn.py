@@ -1,4 +1,4 @@
-"""Layers: convolution, pooling, products, normalisation, dropout."""
+"""Layers: products, normalisation, dropout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import graphnet as gn
 from ..node import Node
 from .call import Call
 from .table import converts
-from .windows import kernel_shape, window
 
 # --------------------------------------------------------------------------------------- products
 
@@ -55,63 +54,6 @@ def matmul_integer(c: Call) -> Node:
     if c.get(3) is not None:
         b = b - gn.cast(c[3], "int32")
     return gn.matmul(a, b)
-
-
-# ------------------------------------------------------------------------------------ convolution
-
-
-@converts("Conv")
-def conv(c: Call) -> Node:
-    x, w, bias = c[0], c[1], c.get(2)
-    y = _convolved(c, x, w)
-    return y if bias is None else y + gn.reshape(bias, (bias.shape[0], *[1] * (y.rank - 2)))
-
-
-def _convolved(c: Call, x: Node, w: Node) -> Node:
-    spec = window(c, c.sizes_of(w.shape[2:]))
-    groups, rank = c.attribute("group"), x.rank - 2
-    c.refuse_unless(rank in (1, 2), f"convolution along {rank} axes is not supported")
-    if groups == 1:
-        parts = [(x, w)]
-    else:
-        each, kernels = x.shape[1] // groups, w.shape[0] // groups
-        parts = [(x[:, i * each : (i + 1) * each], w[i * kernels : (i + 1) * kernels]) for i in range(groups)]
-    ys = []
-    for part, kernel in parts:
-        if rank == 1:
-            ys.append(gn.conv1d(part, kernel, spec.strides[0], spec.padding[0], spec.dilations[0]))
-        else:
-            ys.append(gn.conv2d(part, kernel, spec.strides, spec.padding, spec.dilations))
-    return gn.concatenate(ys, 1)
-
-
-# ---------------------------------------------------------------------------------------- pooling
-
-
-@converts("MaxPool")
-def max_pool(c: Call) -> Node:
-    spec = window(c, kernel_shape(c))
-    c.refuse_unless(not c.wants(1), "the places of the maxima are not supported")
-    c.refuse_unless(c[0].rank == 4 and not c.attribute("ceil_mode", 0) and set(spec.dilations) == {1}, "this window")
-    return gn.max_pool2d(c[0], spec.extents, spec.strides, spec.padding)
-
-
-@converts("AveragePool")
-def average_pool(c: Call) -> Node:
-    spec = window(c, kernel_shape(c))
-    c.refuse_unless(c[0].rank == 4 and not c.attribute("ceil_mode", 0) and set(spec.dilations) == {1}, "this window")
-    # Before version 7 there is no choice: padding does not count.
-    return gn.avg_pool2d(c[0], spec.extents, spec.strides, spec.padding, bool(c.attribute("count_include_pad", 0)))
-
-
-@converts("GlobalAveragePool")
-def global_average_pool(c: Call) -> Node:
-    return gn.mean(c[0], tuple(range(2, c[0].rank)), keepdims=True)
-
-
-@converts("GlobalMaxPool")
-def global_max_pool(c: Call) -> Node:
-    return gn.max(c[0], tuple(range(2, c[0].rank)), keepdims=True)
 
 
 # ---------------------------------------------------------------------------------- normalisation

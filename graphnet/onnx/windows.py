@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..node import Node
 from .call import Call
 
 
@@ -18,8 +19,8 @@ class Window:
     padding: Any
 
 
-def window(c: Call, extents: tuple[int, ...]) -> Window:
-    """The window of a node over input 0, with `auto_pad` resolved."""
+def window(c: Call, extents: tuple[int, ...], x: Node) -> Window:
+    """The window of a node over x, with `auto_pad` resolved."""
     rank = len(extents)
     strides = tuple(c.attribute("strides") or [1] * rank)
     dilations = tuple(c.attribute("dilations") or [1] * rank)
@@ -36,7 +37,7 @@ def window(c: Call, extents: tuple[int, ...]) -> Window:
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
         c.refuse(f"auto_pad {auto!r} is not supported")
     sides = []
-    for n, k, s, d in zip(c.known_sizes()[2:], extents, strides, dilations, strict=True):
+    for n, k, s, d in zip(c.sizes_of(x.shape)[2:], extents, strides, dilations, strict=True):
         total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)  # makes the output ceil(n / s)
         less, more = total // 2, total - total // 2
         sides.append((less, more) if auto == "SAME_UPPER" else (more, less))
