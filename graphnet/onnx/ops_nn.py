@@ -44,18 +44,6 @@ def det(c: Call) -> Node:
     return gn.det(c[0])
 
 
-@converts("MatMulInteger", since=10)
-def matmul_integer(c: Call) -> Node:
-    """(a - its zero point) @ (b - its zero point) in int32; a's zero points are one, or one a row."""
-    a, b = (gn.cast(c[i], "int32") for i in (0, 1))
-    if c.get(2) is not None:
-        zero = gn.cast(c[2], "int32")
-        a = a - (gn.reshape(zero, (*zero.shape, 1)) if zero.rank else zero)
-    if c.get(3) is not None:
-        b = b - gn.cast(c[3], "int32")
-    return gn.matmul(a, b)
-
-
 # ---------------------------------------------------------------------------------- normalisation
 
 

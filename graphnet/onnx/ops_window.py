@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
-
-import numpy as np
+from typing import Any
 
 import graphnet as gn
 
-from ..node import Node, apply
-from ..ops.max_pool import MaxPoolIndex
+from ..node import Node
 from .call import Call
 from .table import converts
 from .windows import Window, kernel_shape, window
@@ -34,15 +31,12 @@ def _one(rank: int, value: tuple[object, ...]) -> object:
 # ------------------------------------------------------------------------------------ convolution
 
 
-def convolve(c: Call, x: Node, w: Node) -> Node:
+def window_arguments(c: Call, x: Node, w: Node) -> tuple[Any, Any, Any]:
+    """Strides, padding and dilations of a convolution."""
     rank = _checked(c, x)
     spec = window(c, c.sizes_of(w.shape[2:]), x)
-    if any(p < 0 for pair in spec.padding for p in pair):
-        x = gn.pad(x, [(0, 0), (0, 0), *((min(lo, 0), min(hi, 0)) for lo, hi in spec.padding)])
-    padding = tuple((max(lo, 0), max(hi, 0)) for lo, hi in spec.padding)
-    arguments = (_one(rank, v) for v in (spec.strides, padding, spec.dilations))
-    strides, sides, dilations = arguments
-    return CONVOLUTIONS[rank](x, w, strides, sides, dilations, groups=c.attribute("group"))
+    c.refuse_unless(all(p >= 0 for pair in spec.padding for p in pair), f"negative padding {spec.padding}")
+    return _one(rank, spec.strides), _one(rank, spec.padding), _one(rank, spec.dilations)
 
 
 def _with_bias(y: Node, bias: Node | None) -> Node:
@@ -51,7 +45,11 @@ def _with_bias(y: Node, bias: Node | None) -> Node:
 
 @converts("Conv")
 def conv(c: Call) -> Node:
-    return _with_bias(convolve(c, c[0], c[1]), c.get(2))
+    x, w = c[0], c[1]
+    strides, padding, dilations = window_arguments(c, x, w)
+    return _with_bias(
+        CONVOLUTIONS[x.rank - 2](x, w, strides, padding, dilations, groups=c.attribute("group")), c.get(2)
+    )
 
 
 @converts("ConvTranspose")
@@ -97,32 +95,14 @@ def _pool_window(c: Call) -> Window:
 @converts("MaxPool")
 def max_pool(c: Call) -> list[Node]:
     x, spec, ceil_mode = c[0], _pool_window(c), bool(c.attribute("ceil_mode", 0))
-    y = gn.max_pool(x, spec.extents, spec.strides, spec.padding, spec.dilations, ceil_mode)
-    return [y, _places(c, x, spec, ceil_mode)] if c.wants(1) else [y]
-
-
-def _places(c: Call, x: Node, spec: Window, ceil_mode: bool) -> Node:
-    """The number of each maximum's element in all of x (N, C, ...), row-major; with storage_order 1 the spatial axes
-    are counted the other way round."""
-    shape = c.sizes_of(x.shape)
-    place = gn.cast(
-        apply(MaxPoolIndex(spec.extents, spec.strides, spec.padding, spec.dilations, ceil_mode), x), "int64"
+    if not c.wants(1):
+        return [gn.max_pool(x, spec.extents, spec.strides, spec.padding, spec.dilations, ceil_mode)]
+    columns = bool(c.attribute("storage_order", 0))
+    return list(
+        gn.max_pool_with_indices(
+            x, spec.extents, spec.strides, spec.padding, spec.dilations, ceil_mode, whole=True, column_major=columns
+        )
     )
-    axes = range(len(spec.extents))
-    order = list(axes) if c.attribute("storage_order", 0) else list(axes)[::-1]
-    total, weight = gn.zeros((), "int64"), 1
-    for a in order:
-        below = prod(spec.extents[a + 1 :])  # of places in the window that one step along the axis passes
-        tap = gn.remainder(gn.floor_divide(place, below), spec.extents[a])
-        first = np.arange(*c.sizes_of(place.shape[2 + a : 3 + a])) * spec.strides[a] - spec.padding[a][0]  # of each window
-        at = tap * spec.dilations[a] + _along(first, 2 + a, x.rank)
-        total, weight = total + at * weight, weight * shape[2 + a]
-    image = np.arange(shape[0] * shape[1]).reshape(shape[0], shape[1], *[1] * len(axes)) * weight
-    return total + gn.constant(image)
-
-
-def _along(values: np.ndarray, axis: int, rank: int) -> Node:
-    return gn.constant(values.reshape([-1 if a == axis else 1 for a in range(rank)]).astype(np.int64))
 
 
 @converts("MaxUnpool", since=9)
@@ -132,10 +112,9 @@ def max_unpool(c: Call) -> Node:
     sizes = c.sizes_of(x.shape)
     each = zip(sizes[2:], spec.strides, spec.extents, spec.padding, strict=True)
     shape = (*sizes[:2], *((n - 1) * s + k - lo - hi for n, s, k, (lo, hi) in each))
-    empty = gn.zeros((prod(shape),), x.dtype)
-    flat = gn.scatter_elements(empty, gn.reshape(places, (-1,)), gn.reshape(x, (-1,)), 0)
     wanted = shape if c.get(2) is None else tuple(c.ints(2))  # larger ones have zeros after
-    return gn.pad(gn.reshape(flat, shape), [(0, w - n) for n, w in zip(shape, wanted, strict=True)])
+    y = gn.max_unpool(x, places, shape[2:], whole=True)
+    return gn.pad(y, [(0, w - n) for n, w in zip(shape, wanted, strict=True)])
 
 
 @converts("AveragePool")
