@@ -52,6 +52,7 @@ from .ops.elementwise import cast
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.integer_power import integer_power
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
+from .ops.logical_reduce import all, any
 from .ops.loss import (
     accuracy,
     bce_with_logits,
@@ -113,12 +114,13 @@ from .ops.rearrange import (
     trace,
     unstack,
 )
-from .ops.reduce import argmax, max, mean, min, prod
+from .ops.reduce import argmax, argmin, max, mean, min, prod
 from .ops.resize import interpolate, resize
 from .ops.response import local_response_norm
 from .ops.rounding import copysign
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .ops.sort import argsort, compress, kth_value, median, nonzero, sort, top_k, unique
+from .ops.statistics import log_sum, std, sum_square, var, vector_norm
 from .ops.take import (
     bincount,
     embedding,
@@ -187,9 +189,12 @@ __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "add",
+    "all",
+    "any",
     "apply",
     "arange",
     "argmax",
+    "argmin",
     "argsort",
     "atan2",
     "avg_pool",
@@ -291,6 +296,7 @@ __all__ = [
     "linspace",
     "local_response_norm",
     "log_softmax",
+    "log_sum",
     "logical_and",
     "logical_or",
     "logical_xor",
@@ -357,8 +363,10 @@ __all__ = [
     "split",
     "squeeze",
     "stack",
+    "std",
     "sub",
     "sum",
+    "sum_square",
     "swapaxes",
     "take",
     "take_along_axis",
@@ -375,7 +383,9 @@ __all__ = [
     "uniform",
     "unique",
     "unstack",
+    "var",
     "vecdot",
+    "vector_norm",
     "vjp",
     "where",
     "zeros",

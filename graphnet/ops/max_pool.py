@@ -72,6 +72,8 @@ class MaxPoolIndex(Pooling):
     name = "max_pool_index"
 
     def infer(self, x: Type) -> Type:
+        if x.dtype == "bool":
+            raise DTypeError("max_pool_index takes numbers, not bool")
         return self._pooled(x).with_dtype("int32")
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:

@@ -1,14 +1,21 @@
-"""Reductions: ops that fold axes away. `Sum` itself is in `broadcast`, where gradients need it."""
+"""Reductions: ops that fold axes away. `Sum` itself is in `broadcast`, where gradients need it.
+
+Sums and products of integers have the dtype of what is folded, and wrap (NumPy widens to 64 bits; here, cast first).
+float16 and bfloat16 are folded in float32 and rounded once, long sums of float32 in float64. Of no elements a sum is 0
+and a product 1; an extreme or a mean of none is an error.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from codegen.compute import Reduce
-from codegen.expr import Expr
+from codegen.dtypes import is_float
+from codegen.expr import Expr, unary
 
 from ..errors import DTypeError, ShapeError
 from ..node import Node, apply, constant
@@ -19,6 +26,7 @@ from .arithmetic import div
 from .broadcast import Size, reduced_shape, reduction, reshape, sum
 from .compare import eq, where
 from .elementwise import cast
+from .move import Flip
 from .power import Square
 
 
@@ -27,6 +35,7 @@ class Reduction(Op):
     """Base of the reductions over `axes`, which stay with extent 1 if `keepdims`."""
 
     kind = "reduce"
+    of_nothing: ClassVar[bool] = False  # whether there is a result of no elements
     axes: tuple[int, ...]
     keepdims: bool = False
 
@@ -34,7 +43,7 @@ class Reduction(Op):
         if x.dtype == "bool":
             raise DTypeError(f"{self.name} of bool; use gn.cast(x, 'int32') first")
         axes = normalise_axes(self.axes, x.rank)
-        if any(x.shape[a] == 0 for a in axes) and self.name != "prod":
+        if any(x.shape[a] == 0 for a in axes) and not self.of_nothing:
             raise ShapeError(f"{self.name} over no elements at all: {x} along {axes}")
         return x.with_shape(reduced_shape(x.shape, axes, self.keepdims))
 
@@ -50,6 +59,7 @@ class Reduction(Op):
         yield Sample(cls((1,)), ((3, 4),), distinct=True)
         yield Sample(cls((0, 2), True), ((2, 3, 4),), distinct=True)
         yield Sample(cls((0,)), ((3, 2),), dtypes=("int32",), low=-4, high=5, differentiable=False)
+        yield Sample(cls((0,)), ((3, 0),), differentiable=False)
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class Prod(Reduction):
     the others if that is the only 0, else 0."""
 
     name = "prod"
+    of_nothing = True
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         return x.prod(axis=self.axes, keepdims=self.keepdims, dtype=x.dtype)
@@ -109,18 +120,13 @@ class Prod(Reduction):
 
 
 @dataclass(frozen=True)
-class ArgMax(Reduction):
-    """The int32 position of the first maximum along one axis; NaN counts as the maximum."""
-
-    name = "argmax"
+class Position(Reduction):
+    """Base of the int32 positions of extremes along one axis."""
 
     def infer(self, x: Type) -> Type:
         if len(self.axes) != 1:
-            raise ShapeError(f"argmax goes along one axis, not {self.axes}")
+            raise ShapeError(f"{self.name} goes along one axis, not {self.axes}")
         return super().infer(x).with_dtype("int32")
-
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return x.argmax(axis=self.axes[0], keepdims=self.keepdims).astype(np.int32)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (None,)
@@ -129,6 +135,30 @@ class ArgMax(Reduction):
     def samples(cls) -> Iterable[Sample]:
         yield Sample(cls((1,)), ((3, 4),), differentiable=False)
         yield Sample(cls((0,), True), ((5, 2),), dtypes=("int32",), low=0, high=3, differentiable=False)
+
+
+@dataclass(frozen=True)
+class ArgMax(Position):
+    """The int32 position of the first maximum along one axis; NaN counts as the maximum."""
+
+    name = "argmax"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.argmax(axis=self.axes[0], keepdims=self.keepdims).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class ArgMin(Position):
+    """The int32 position of the first minimum along one axis; NaN counts as the minimum."""
+
+    name = "argmin"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x.argmin(axis=self.axes[0], keepdims=self.keepdims).astype(np.int32)
+
+    def body(self, index: tuple[Expr, ...], x: Operand) -> Reduce:
+        axes, value = reduction(x, index, self.axes, self.keepdims)
+        return Reduce("argmax", axes, unary("neg" if is_float(value.dtype) else "not", value))  # ~x falls as x rises
 
 
 @dataclass(frozen=True)
@@ -185,9 +215,19 @@ def prod(x: Node, axis: int | tuple[int, ...] | None = None, keepdims: bool = Fa
 
 
 @located
-def argmax(x: Node, axis: int = -1, keepdims: bool = False) -> Node:
-    """The position (int32) of the first maximum along `axis`."""
-    return apply(ArgMax(normalise_axes(axis, x.rank), bool(keepdims)), x)
+def argmax(x: Node, axis: int = -1, keepdims: bool = False, select_last_index: bool = False) -> Node:
+    """The position (int32) of the first maximum along `axis`, or of the last one."""
+    return _position(ArgMax(normalise_axes(axis, x.rank), bool(keepdims)), x, select_last_index)
+
+
+@located
+def argmin(x: Node, axis: int = -1, keepdims: bool = False, select_last_index: bool = False) -> Node:
+    """The position (int32) of the first minimum along `axis`, or of the last one."""
+    return _position(ArgMin(normalise_axes(axis, x.rank), bool(keepdims)), x, select_last_index)
+
+
+def _position(op: Position, x: Node, last: bool) -> Node:
+    return count(x, op.axes, "int32") - 1 - apply(op, apply(Flip(op.axes), x)) if last else apply(op, x)
 
 
 def count(x: Node, axes: tuple[int, ...], dtype: str) -> Node:

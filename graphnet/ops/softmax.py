@@ -127,7 +127,8 @@ def log_softmax(x: Node, axis: int = -1) -> Node:
 
 
 @located
-def logsumexp(x: Node, axis: int = -1, keepdims: bool = False) -> Node:
-    """log(sum(exp(x))) along `axis`, without overflow."""
-    (a,) = normalise_axes(axis, x.rank)
-    return apply(LogSumExp(a, bool(keepdims)), x)
+def logsumexp(x: Node, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False) -> Node:
+    """log(sum(exp(x))) over `axis` (None: all axes), without overflow: along one axis after the other."""
+    for a in reversed(normalise_axes(axis, x.rank)):
+        x = apply(LogSumExp(a, bool(keepdims)), x)
+    return x

@@ -5,7 +5,8 @@ A group is one kernel: nodes computed at the same index of one iteration space. 
 
 In the graph's order, each node goes to the first of these that fits:
 
-    movement (views, pads, broadcasts)             virtual
+    movement (views, pads, broadcasts), and        virtual
+      conversions of what is folded to a wider dtype
     elementwise                                    joins the latest group it reads at its own index, if all else it
                                                    reads is ready before that group
     elementwise of inputs and parameters only, or  virtual, if cheap or used once: what reads it reads as few bytes as
@@ -32,6 +33,7 @@ from codegen.expr import MATH, MATH2
 from ..module import Decision, Group, Module
 from ..node import Node
 from ..ops.broadcast import BroadcastTo, Reshape
+from ..ops.elementwise import Cast
 from ..ops.move import Slice, Transpose
 from ..ops.relayout import Relayout
 from ..types import elements
@@ -110,7 +112,7 @@ class _Fuser:
 
     def place(self, n: Node) -> None:
         stays = isinstance(n.op, Relayout) or n in self.results or n in self.stored_for_products
-        if n.op.kind == "move" and not stays and self.depth_of(n) < DEEPEST:
+        if (n.op.kind == "move" or self.widens(n)) and not stays and self.depth_of(n) < DEEPEST:
             self.make_virtual(n)
         elif reduces(n):
             self.place_reduction(n)
@@ -120,6 +122,11 @@ class _Fuser:
             self.make_virtual(n)
         else:
             self.start(n)
+
+    def widens(self, n: Node) -> bool:
+        """Whether `n` is a value as a dtype that is no smaller, which only folds read."""
+        wider = isinstance(n.op, Cast) and _nbytes(n) >= _nbytes(n.inputs[0])
+        return wider and all(u.op.kind == "reduce" for u in self.users.get(n, ()))
 
     def depth_of(self, n: Node) -> int:
         """How many virtual nodes lie behind each other if `n` becomes one."""
@@ -197,7 +204,7 @@ class _Fuser:
     def dissolve(self, i: Node, user: Node) -> None:
         """The elementwise group that makes only `i`, only for `user`, is computed inside `user` instead."""
         path = [i]
-        while path[-1].op.kind == "move" and path[-1] not in self.group and path[-1].inputs:
+        while (path[-1].op.kind == "move" or self.widens(path[-1])) and path[-1] not in self.group and path[-1].inputs:
             if len(self.users[path[-1]]) != 1 or (path[-1].shape != i.shape and not self.is_view(path[-1])):
                 return
             path.append(path[-1].inputs[0])

@@ -3,6 +3,9 @@
     sum(x, axes)               ->  sum(sum(x, inner), axes)             likewise max and min
     centred_squares(x, axes)   ->  from the shifted sums of each part, below
 
+Long sums of float32 are taken in float64 and rounded once: as one term after another is added, what is lost grows with
+their number. What reads memory all the time has time for that.
+
 The parts are those of the outermost axes in memory, so many that every thread has work, and never depend on the
 number of threads: results have the same bits for any. Short reductions, and those with many results, stay whole.
 
@@ -29,8 +32,10 @@ from math import prod
 
 from ..module import Decision, Module
 from ..node import Node, apply, rebuild
+from ..op import Op
 from ..ops.arithmetic import maximum
 from ..ops.broadcast import Reshape, Sum
+from ..ops.elementwise import cast
 from ..ops.move import Slice
 from ..ops.reduce import CentredSquares, Max, Min
 from ..site import derived
@@ -39,6 +44,7 @@ from ..types import concrete
 TASKS = 32  # so many parts keep the threads of large machines busy
 LONG = 1 << 16  # elements that one task may fold without being divided
 LONG_SHIFTED = 1 << 12  # numbers that may share one shift
+MANY = 1 << 16  # float32 terms of one sum that lose too much when one after another is added
 SIDE_BY_SIDE = 64  # results that one task computes in vectors
 
 Order = tuple[int, ...]
@@ -62,14 +68,19 @@ def split(m: Module) -> Module:
                 old = n.inputs[0]
                 order = m.layouts.get(old, tuple(range(old.rank)))
                 shifted = (old.shape, m.layouts.get(old), n.op.axes) in centred
+                exact = not shifted and _loses(n.op, old)
+                x = cast(inputs[0], "float64") if exact else inputs[0]
                 if shifted or m.settings.target == "cpu":
-                    new = _in_parts(n.op, inputs[0], order, shifted)
+                    new = _in_parts(n.op, x, order, shifted)
+                if new is not None:
+                    decisions.append(Decision("split", new, "in two steps", "threads fold parts of it side by side"))
+                if exact:
+                    new = cast(apply(n.op, x) if new is None else new, "float32")
+                    decisions.append(Decision("split", new, "in float64", "float32 loses too much of so many terms"))
+                if new is not None and old in m.layouts:
+                    layouts.update(dict.fromkeys(_between(new, inputs[0]), order))
             if new is None:
                 new = n if inputs == n.inputs else apply(n.op, *inputs)
-            else:
-                decisions.append(Decision("split", new, "in two steps", "threads fold parts of it side by side"))
-                if old in m.layouts:
-                    layouts.update(dict.fromkeys(_between(new, inputs[0]), order))
         if n in m.layouts:
             layouts[new] = m.layouts[n]
         else:
@@ -80,6 +91,11 @@ def split(m: Module) -> Module:
 
     graph = rebuild(m.graph, visit)
     return replace(m, graph=graph, layouts=layouts, batch_axes=batch).decided(*decisions)
+
+
+def _loses(op: Op, x: Node) -> bool:
+    """Whether a sum of float32 has too many terms to be added in float32."""
+    return isinstance(op, Sum) and x.dtype == "float32" and prod(concrete(x.shape)[a] for a in op.axes) > MANY
 
 
 def _between(new: Node, x: Node) -> set[Node]:

@@ -174,6 +174,8 @@ def reduce(r: Reduce, env: dict[str, int], arrays: Mapping[str, np.ndarray]) -> 
     if r.op == "argmax":
         return found[int(np.argmax(values))][0]
     dtype = numpy_dtype(r.dtype)
+    if not values and r.op in ("max", "min") and r.dtype == "u8":  # of `any` and `all`
+        return 0 if r.op == "max" else 255
     return {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}[r.op](np.array(values, dtype=dtype))
 
 
