@@ -62,7 +62,20 @@ def grow(seed, steps):
         small = gn.max_pool2d(n, 2) if rng.random() < 0.5 else gn.avg_pool2d(n, 2)
         return n + gn.reshape(gn.broadcast_to(gn.mean(small, axis=(2, 3), keepdims=True), n.shape), n.shape)
 
-    makers = (unary, combine, reduced, moved, contracted, pooled)
+    def indexed(n):
+        kind, axis = rng.integers(5), int(rng.integers(1, n.rank))
+        rows = gn.constant(rng.integers(-n.shape[axis], n.shape[axis], n.shape[axis]))
+        if kind == 0:
+            return gn.take(n, rows, axis)
+        if kind == 1:
+            return gn.index_add(n, rows, gn.tanh(n), axis)
+        if kind == 2:
+            return gn.cumsum(n, axis, reverse=bool(rng.integers(2)))
+        if kind == 3:
+            return gn.linear_recurrence(gn.tanh(n), n, axis)
+        return gn.pad(gn.sort(n, axis)[:, 1:], [(0, 0), (1, 0), *[(0, 0)] * (n.rank - 2)], mode="reflect")
+
+    makers = (unary, combine, reduced, moved, contracted, pooled, indexed)
     for _ in range(steps):
         pool.append(makers[rng.integers(len(makers))](pick()))
     total = gn.constant(0.0, "float64")
