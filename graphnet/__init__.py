@@ -12,6 +12,8 @@ pipeline and passes/ optimise them; lower turns them into codegen's index notati
 from __future__ import annotations
 
 import importlib
+from dataclasses import fields
+from itertools import takewhile
 from typing import Any
 
 from . import init, optim
@@ -23,7 +25,6 @@ from .function import Function, compile
 from .gradient import gradient, vjp
 from .node import Graph, Node, apply, constant, input, make_graph, parameter
 from .op import OPS, Op, Operand, Sample
-from .ops.activation import leaky_relu, softplus
 from .ops.arithmetic import add, div, maximum, minimum, mul, sub
 from .ops.attention import rotary_embedding, scaled_dot_product_attention
 from .ops.avg_pool import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
@@ -115,6 +116,8 @@ from .ops.rearrange import (
     unstack,
 )
 from .ops.reduce import argmax, argmin, max, mean, min, prod
+from .ops.rectifier import clip, hard_shrink, prelu, relu6, soft_shrink
+from .ops.reduce import argmax, max, mean, min, prod
 from .ops.resize import interpolate, resize
 from .ops.response import local_response_norm
 from .ops.rounding import copysign
@@ -147,8 +150,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Every registered op without a function of its own: `gn.relu(x)` is `apply(Relu(), x)`; keyword
-    arguments are the op's attributes. And `gn.onnx`, which needs the extra [onnx]."""
+    """Every registered op without a function of its own: `gn.relu(x)` is `apply(Relu(), x)`; keyword arguments are
+    the op's attributes, and so is what follows the nodes: `gn.elu(x, 0.5)` is `gn.elu(x, alpha=0.5)`. And `gn.onnx`,
+    which needs the extra [onnx]."""
     if name == "onnx":
         try:
             return importlib.import_module(".onnx", __name__)
@@ -159,6 +163,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'graphnet' has no attribute {name!r}")
 
     def function(*inputs: Any, **attributes: Any) -> Node:
+        nodes = tuple(takewhile(lambda i: isinstance(i, Node), inputs))
+        further = inputs[len(nodes) :]
+        if nodes and len(further) <= len(fields(op)):
+            return apply(op(*further, **attributes), *nodes)
         return apply(op(**attributes), *inputs)
 
     function.__name__ = function.__qualname__ = name
@@ -215,6 +223,7 @@ __all__ = [
     "broadcast_arrays",
     "broadcast_to",
     "cast",
+    "clip",
     "compile",
     "compress",
     "concatenate",
@@ -266,6 +275,7 @@ __all__ = [
     "group_norm",
     "gru",
     "gt",
+    "hard_shrink",
     "hessian",
     "hessian_vector_product",
     "hinge_embedding_loss",
@@ -289,7 +299,6 @@ __all__ = [
     "l1_loss",
     "layer_norm",
     "le",
-    "leaky_relu",
     "left_shift",
     "linear",
     "linear_recurrence",
@@ -339,8 +348,10 @@ __all__ = [
     "parse",
     "pow",
     "power",
+    "prelu",
     "prod",
     "put_along_axis",
+    "relu6",
     "remainder",
     "repeat",
     "reshape",
@@ -356,8 +367,8 @@ __all__ = [
     "scatter_nd",
     "slice",
     "smooth_l1_loss",
+    "soft_shrink",
     "softmax",
-    "softplus",
     "sort",
     "space_to_depth",
     "split",

@@ -12,12 +12,10 @@ from codegen.expr import Expr, select, unary
 
 from ..errors import GraphnetError
 from ..node import Node, apply
-from ..op import Sample
-from ..site import located
-from .arithmetic import Abs
+from ..op import Op, Sample
 from .compare import where
 from .elementwise import Unary
-from .power import Exp, Log1p
+from .power import Square
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,7 @@ class Sigmoid(Unary):
 
     def scalar(self, x: Expr) -> Expr:
         e = unary("exp", -unary("abs", x))
-        r = 1.0 / (1.0 + e)
-        return select(x < 0, e * r, r)
+        return select(x < 0, e, 1.0) / (1.0 + e)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (cotangent * (node * (1.0 - node)),)
@@ -76,6 +73,105 @@ class Sigmoid(Unary):
     def samples(cls) -> Iterable[Sample]:
         yield Sample(cls(), ((3, 4),))
         yield Sample(cls(), ((3, 4),), low=-80.0, high=80.0)
+
+
+@dataclass(frozen=True)
+class Softplus(Unary):
+    """log(1 + exp(beta x)) / beta without overflow: max(x, 0) + log1p(exp(-|beta x|)) / beta. With a `threshold`, x
+    itself where beta x is above it (PyTorch's is 20). Derivative sigmoid(beta x)."""
+
+    name = "softplus"
+    beta: float = 1.0
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        check_finite(self, "beta")
+        if self.beta <= 0:
+            raise GraphnetError(f"softplus: beta must be positive, not {self.beta!r}")
+        if self.threshold is not None:
+            check_finite(self, "threshold")
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        wide = x.astype(np.float64)
+        y = np.logaddexp(0, self.beta * wide) / self.beta
+        linear = self.beta * wide > (math.inf if self.threshold is None else self.threshold)
+        return np.where(linear, x, y).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        scaled = x if self.beta == 1 else x * self.beta
+        tail = unary("log1p", unary("exp", -unary("abs", scaled)))
+        y = select(x < 0, 0, x) + (tail if self.beta == 1 else tail * (1 / self.beta))
+        return y if self.threshold is None else select(scaled > self.threshold, x, y)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        (x,) = node.inputs
+        scaled = x * self.beta
+        slope = cotangent * apply(Sigmoid(), scaled)
+        return (slope if self.threshold is None else where(scaled > self.threshold, cotangent, slope),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((3, 4),))
+        yield Sample(cls(2.5), ((3, 4),))
+        yield Sample(cls(), ((3, 4),), low=-1e4, high=1e4)
+        yield Sample(cls(0.5, 0.25), ((3, 4),), distinct=True)
+
+
+@dataclass(frozen=True)
+class LogSigmoid(Unary):
+    """log(sigmoid(x)) = min(x, 0) - log1p(exp(-|x|)). Derivative sigmoid(-x)."""
+
+    name = "log_sigmoid"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return (-np.logaddexp(0, -x.astype(np.float64))).astype(x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return select(x < 0, x, 0) - unary("log1p", unary("exp", -unary("abs", x)))
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (cotangent * apply(Sigmoid(), -node.inputs[0]),)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((3, 4),))
+        yield Sample(cls(), ((3, 4),), low=-1e4, high=1e4)
+
+
+@dataclass(frozen=True)
+class Softsign(Unary):
+    """x / (1 + |x|); derivative (1 - |y|)^2."""
+
+    name = "softsign"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x / (1 + np.abs(x))
+
+    def scalar(self, x: Expr) -> Expr:
+        return x / (1.0 + unary("abs", x))
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (cotangent * (1.0 - abs(node)) ** 2,)
+
+    @classmethod
+    def samples(cls) -> Iterable[Sample]:
+        yield Sample(cls(), ((3, 4),))
+
+
+@dataclass(frozen=True)
+class TanhShrink(Unary):
+    """x - tanh(x). Derivative tanh(x)^2."""
+
+    name = "tanh_shrink"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        return x - np.tanh(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return x - unary("tanh", x)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        return (cotangent * apply(Square(), apply(Tanh(), node.inputs[0])),)
 
 
 @dataclass(frozen=True)
@@ -99,17 +195,10 @@ class StopGradient(Unary):
         yield Sample(cls(), ((3, 4),), differentiable=False)
 
 
-# ------------------------------------------------------------------------------------ user functions
-
-
-@located
-def leaky_relu(x: Node, slope: float = 0.01) -> Node:
-    """x where it is positive, else slope * x. (PyTorch's default slope is 0.01, Keras' 0.3.)"""
-    if not (isinstance(slope, (int, float)) and math.isfinite(slope)):
-        raise GraphnetError(f"leaky_relu: the slope must be a finite number, not {slope!r}")
-    return where(x > 0, x, x * float(slope))
-
-
-def softplus(x: Node) -> Node:
-    """log(1 + exp(x)) without overflow: max(x, 0) + log1p(exp(-|x|))."""
-    return apply(Relu(), x) + apply(Log1p(), apply(Exp(), -apply(Abs(), x)))
+def check_finite(op: Op, *attributes: str) -> None:
+    """Raises GraphnetError unless these attributes of an op are finite numbers; makes them floats."""
+    for name in attributes:
+        value = getattr(op, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise GraphnetError(f"{op.name}: {name} must be a finite number, not {value!r}")
+        object.__setattr__(op, name, float(value))

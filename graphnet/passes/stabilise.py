@@ -75,6 +75,7 @@ RULES = (
     Rule("log(add(1, exp(x)))", "add(relu(x), log1p(exp(neg(abs(x)))))", exact=False),
     Rule("mul(div(g, add(1, exp(x))), exp(x))", "mul(g, sigmoid(x))", exact=False),
     Rule("log(add(1, x))", "log1p(x)", exact=False),
+    Rule("sub(exp(x), 1)", "expm1(x)", exact=False),
     # Cross-entropy of S = sigmoid z: log S = min(z, 0) - log(1 + exp -|z|) and log(1 - S) = -softplus z.
     Rule("log(sigmoid(z))", "sub(minimum(z, 0), log1p(exp(neg(abs(z)))))", exact=False),
     Rule("log(sub(1, sigmoid(z)))", "neg(add(relu(z), log1p(exp(neg(abs(z))))))", exact=False),

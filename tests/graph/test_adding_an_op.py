@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +17,10 @@ from .test_ops_generated import test_derivatives as check_derivatives
 
 
 @pytest.fixture
-def softsign() -> Iterator[type[Op]]:
+def softsign() -> type[Op]:
     (source,) = blocks("docs/adding-an-op.md", "python")
-    exec(source, dict(vars(activation)))  # as if it stood in that file
-    yield OPS["softsign"]
-    del OPS["softsign"]
+    assert source.strip() in Path(activation.__file__).read_text()
+    return OPS["softsign"]
 
 
 def test_softsign(softsign: type[Op]) -> None:

@@ -11,7 +11,7 @@ from graphnet.errors import DTypeError, GradientError, ShapeError
 from graphnet.evaluate import evaluate
 from graphnet.gradient import gradient, vjp
 from graphnet.node import Node, apply, constant, input, parameter, toposort
-from graphnet.ops.activation import Relu, Sigmoid, StopGradient, Tanh, leaky_relu, softplus
+from graphnet.ops.activation import Relu, Sigmoid, Softplus, StopGradient, Tanh
 from graphnet.ops.arithmetic import maximum
 from graphnet.ops.broadcast import sum
 from graphnet.ops.compare import where
@@ -21,6 +21,7 @@ from graphnet.ops.max_pool import max_pool2d
 from graphnet.ops.positions import one_hot
 from graphnet.ops.power import Exp, Log
 from graphnet.ops.random import dropout, fold_in, key
+from graphnet.ops.rectifier import LeakyRelu
 from graphnet.ops.reduce import argmax, max, mean, prod
 from graphnet.ops.softmax import logsumexp, softmax
 
@@ -130,7 +131,8 @@ def test_finite_at_the_ends() -> None:
     """Values and first derivatives of the activations and losses stay finite where they must be."""
     x = input("x", (5,))
     ends = np.array([-100, -30, 0, 30, 100], "f")
-    for y in (apply(Sigmoid(), x), apply(Tanh(), x), apply(Relu(), x), leaky_relu(x, 0.1), softplus(x), softmax(x)):
+    functions = (Sigmoid(), Tanh(), Relu(), LeakyRelu(0.1), Softplus())
+    for y in (*(apply(f, x) for f in functions), softmax(x)):
         for v in evaluate([y, gradient(sum(y * y), x)], {"x": ends}):
             assert np.isfinite(v).all(), y
     y = input("y", (5,))

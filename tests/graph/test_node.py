@@ -12,7 +12,7 @@ from graphnet import init
 from graphnet.errors import DTypeError, GraphnetError, ShapeError
 from graphnet.evaluate import evaluate
 from graphnet.node import Node, apply, constant, input, make_graph, parameter
-from graphnet.ops.activation import Relu, leaky_relu
+from graphnet.ops.activation import Relu
 from graphnet.ops.avg_pool import avg_pool2d
 from graphnet.ops.broadcast import reshape
 from graphnet.ops.compare import where as choose
@@ -27,6 +27,7 @@ from graphnet.ops.pad import pad
 from graphnet.ops.positions import arange
 from graphnet.ops.power import power
 from graphnet.ops.random import dropout, key
+from graphnet.ops.rectifier import LeakyRelu
 from graphnet.ops.reduce import max, mean, sum
 from graphnet.site import Site, derived
 
@@ -213,7 +214,7 @@ WRONG = [
     (lambda: dropout(x2, 1.0, key(0)), GraphnetError, r"rate must be in \[0, 1\)"),
     (lambda: dropout(x2, float("nan"), key(0)), GraphnetError, r"rate must be in \[0, 1\)"),
     (lambda: dropout(x2, 0.5, constant(1)), DTypeError, "needs a key"),
-    (lambda: leaky_relu(x2, float("nan")), GraphnetError, "finite"),
+    (lambda: apply(LeakyRelu(float("nan")), x2), GraphnetError, "finite"),
     (lambda: power(x2, float("nan")), GraphnetError, "finite"),
     (lambda: choose(x2, x2, x2), DTypeError, "must be bool"),
     (lambda: cast(x2, "float8"), DTypeError, "float8"),

@@ -8,13 +8,14 @@ import pytest
 from graphnet.evaluate import evaluate
 from graphnet.gradient import gradient
 from graphnet.node import Node, apply, input
-from graphnet.ops.activation import Relu, Sigmoid, leaky_relu
+from graphnet.ops.activation import Relu, Sigmoid
 from graphnet.ops.avg_pool import avg_pool2d
 from graphnet.ops.broadcast import sum
 from graphnet.ops.conv2d import conv2d
 from graphnet.ops.distance import mse
 from graphnet.ops.loss import bce_with_logits, binary_cross_entropy, cross_entropy
 from graphnet.ops.max_pool import max_pool2d
+from graphnet.ops.rectifier import LeakyRelu
 from graphnet.ops.reduce import max, prod
 from graphnet.ops.softmax import log_softmax, logsumexp, softmax
 
@@ -105,4 +106,4 @@ def test_functions() -> None:
     compare(logsumexp(x, 0), xs, lambda x: x.logsumexp(0))
     compare(apply(Relu(), x), xs, lambda x: x.relu())
     compare(apply(Sigmoid(), x), xs, lambda x: x.sigmoid())
-    compare(leaky_relu(x, 0.1), xs, lambda x: F.leaky_relu(x, 0.1))
+    compare(apply(LeakyRelu(0.1), x), xs, lambda x: F.leaky_relu(x, 0.1))
