@@ -143,6 +143,7 @@ from .ops.unpool import max_pool_with_indices, max_unpool
 from .recurrent import gru, lstm, rnn
 from .scan import scan
 from .show import Drawing, draw
+from .site import located
 from .state import State
 from .text import parse, to_text
 
@@ -162,6 +163,7 @@ def __getattr__(name: str) -> Any:
     if op is None or op.kind == "leaf":
         raise AttributeError(f"module 'graphnet' has no attribute {name!r}")
 
+    @located
     def function(*inputs: Any, **attributes: Any) -> Node:
         nodes = tuple(takewhile(lambda i: isinstance(i, Node), inputs))
         further = inputs[len(nodes) :]

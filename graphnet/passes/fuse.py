@@ -39,10 +39,8 @@ from ..ops.relayout import Relayout
 from ..types import elements
 from .prepare import preparable
 
-COSTLY = frozenset(
-    (*MATH, *MATH2, "sqrt", "rsqrt", "div", "power", "reciprocal", "sigmoid", "log_sigmoid", "softplus", "softsign")
-    + ("tanh_shrink", "elu", "selu", "celu", "gelu", "silu", "mish")
-)
+GATED = ("sigmoid", "log_sigmoid", "softplus", "softsign", "tanh_shrink", "elu", "selu", "celu", "gelu", "silu", "mish")
+COSTLY = frozenset((*MATH, *MATH2, *GATED, "sqrt", "rsqrt", "div", "power", "reciprocal"))
 DEEPEST = 24  # virtual nodes behind each other: each is a level of nesting in one expression
 MUCH_SMALLER = 4  # times: a value read again and again from a cache
 VIEWS = (Transpose, Slice)  # movement that only changes strides

@@ -8,6 +8,7 @@ import inspect
 import numpy as np
 import pytest
 
+import graphnet as gn
 from graphnet import init
 from graphnet.errors import DTypeError, GraphnetError, ShapeError
 from graphnet.evaluate import evaluate
@@ -27,7 +28,6 @@ from graphnet.ops.pad import pad
 from graphnet.ops.positions import arange
 from graphnet.ops.power import power
 from graphnet.ops.random import dropout, key
-from graphnet.ops.rectifier import LeakyRelu
 from graphnet.ops.reduce import max, mean, sum
 from graphnet.site import Site, derived
 
@@ -214,7 +214,7 @@ WRONG = [
     (lambda: dropout(x2, 1.0, key(0)), GraphnetError, r"rate must be in \[0, 1\)"),
     (lambda: dropout(x2, float("nan"), key(0)), GraphnetError, r"rate must be in \[0, 1\)"),
     (lambda: dropout(x2, 0.5, constant(1)), DTypeError, "needs a key"),
-    (lambda: apply(LeakyRelu(float("nan")), x2), GraphnetError, "finite"),
+    (lambda: gn.leaky_relu(x2, float("nan")), GraphnetError, "finite"),
     (lambda: power(x2, float("nan")), GraphnetError, "finite"),
     (lambda: choose(x2, x2, x2), DTypeError, "must be bool"),
     (lambda: cast(x2, "float8"), DTypeError, "float8"),
