@@ -50,6 +50,7 @@ from .ops.distance import (
 from .ops.division import floor_divide, fmod, remainder, trunc_divide
 from .ops.einsum import einsum
 from .ops.elementwise import cast
+from .ops.fft import fft, fft2, fftn, ifft, ifft2, ifftn, irfft, irfft2, irfftn, rfft, rfft2, rfftn
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.integer_power import integer_power
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
@@ -115,14 +116,14 @@ from .ops.rearrange import (
     trace,
     unstack,
 )
-from .ops.reduce import argmax, argmin, max, mean, min, prod
 from .ops.rectifier import clip, hard_shrink, prelu, relu6, soft_shrink
-from .ops.reduce import argmax, max, mean, min, prod
+from .ops.reduce import argmax, argmin, max, mean, min, prod
 from .ops.resize import interpolate, resize
 from .ops.response import local_response_norm
 from .ops.rounding import copysign
 from .ops.softmax import log_softmax, logsumexp, softmax
 from .ops.sort import argsort, compress, kth_value, median, nonzero, sort, top_k, unique
+from .ops.spectrogram import blackman_window, hamming_window, hann_window, stft
 from .ops.statistics import log_sum, std, sum_square, var, vector_norm
 from .ops.take import (
     bincount,
@@ -222,6 +223,7 @@ __all__ = [
     "bitwise_and",
     "bitwise_or",
     "bitwise_xor",
+    "blackman_window",
     "broadcast_arrays",
     "broadcast_to",
     "cast",
@@ -257,6 +259,9 @@ __all__ = [
     "evaluate",
     "expand_dims",
     "eye",
+    "fft",
+    "fft2",
+    "fftn",
     "flatten",
     "flip",
     "floor_divide",
@@ -277,12 +282,17 @@ __all__ = [
     "group_norm",
     "gru",
     "gt",
+    "hamming_window",
+    "hann_window",
     "hard_shrink",
     "hessian",
     "hessian_vector_product",
     "hinge_embedding_loss",
     "hinge_loss",
     "huber_loss",
+    "ifft",
+    "ifft2",
+    "ifftn",
     "index_add",
     "index_update",
     "init",
@@ -292,6 +302,9 @@ __all__ = [
     "integer_power",
     "interpolate",
     "inv",
+    "irfft",
+    "irfft2",
+    "irfftn",
     "jacobian",
     "jvp",
     "key",
@@ -358,6 +371,9 @@ __all__ = [
     "repeat",
     "reshape",
     "resize",
+    "rfft",
+    "rfft2",
+    "rfftn",
     "right_shift",
     "rms_norm",
     "rnn",
@@ -377,6 +393,7 @@ __all__ = [
     "squeeze",
     "stack",
     "std",
+    "stft",
     "sub",
     "sum",
     "sum_square",

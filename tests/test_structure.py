@@ -27,7 +27,7 @@ CODEGEN = (
 GRAPHNET = (
     ("errors", "files"),
     ("site", "types", "data"),
-    ("init", "winograd", "fft", "taps"),
+    ("init", "winograd", "dft", "taps"),
     ("op",),
     ("node",),
     ("body", "tree"),

@@ -5,7 +5,7 @@ import pytest
 
 import graphnet as gn
 from codegen.expr import Binary, Const, Fma, Unary, Var, const
-from graphnet.fft import Code, dft, factor, irdft, rdft, root
+from graphnet.dft import Code, dft, factor, irdft, rdft, root
 from graphnet.fft_conv import SHORT
 
 OPERATIONS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b}
