@@ -100,7 +100,7 @@ from .ops.positions import (
     zeros_like,
 )
 from .ops.power import pow, power
-from .ops.random import bernoulli, dropout, fold_in, key, uniform
+from .ops.random import bernoulli, categorical, dropout, fold_in, key, normal, randint, uniform
 from .ops.rearrange import (
     broadcast_arrays,
     depth_to_space,
@@ -227,6 +227,7 @@ __all__ = [
     "broadcast_arrays",
     "broadcast_to",
     "cast",
+    "categorical",
     "clip",
     "compile",
     "compress",
@@ -353,6 +354,7 @@ __all__ = [
     "ne",
     "nll_loss",
     "nonzero",
+    "normal",
     "one_hot",
     "ones",
     "ones_like",
@@ -366,6 +368,7 @@ __all__ = [
     "prelu",
     "prod",
     "put_along_axis",
+    "randint",
     "relu6",
     "remainder",
     "repeat",

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from codegen.expr import const
+from graphnet.errors import GraphnetError
 from graphnet.evaluate import evaluate
-from graphnet.ops.random import bernoulli, fold_in, key, philox, philox_reference, uniform
+from graphnet.node import constant
+from graphnet.ops.random import (
+    bernoulli,
+    categorical,
+    fold_in,
+    key,
+    normal,
+    philox,
+    philox_reference,
+    randint,
+    uniform,
+)
 
-from .targets import Point
+from .targets import Point, run
 
 KNOWN = [
     ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
@@ -34,7 +48,7 @@ def test_known_answers(counter: str, k: str, want: str) -> None:
 
 
 def test_uniform_is_uniform() -> None:
-    for dtype in ("float32", "float64"):
+    for dtype in ("float32", "float64", "float16"):
         (u,) = evaluate(uniform(key(1), (200, 500), dtype))
         assert u.dtype == dtype and u.min() >= 0 and u.max() < 1
         counts = np.histogram(u, 100, (0, 1))[0]
@@ -53,3 +67,43 @@ def test_keys_differ() -> None:
 def test_bernoulli() -> None:
     (b,) = evaluate(bernoulli(key(5), 0.2, (100, 100)))
     assert b.dtype == bool and abs(b.mean() - 0.2) < 3 * 0.004
+
+
+def test_bernoulli_of_probabilities() -> None:
+    (b,) = evaluate(bernoulli(key(5), constant(np.repeat(np.array([0.0, 0.3, 1.0], np.float32), 4000))))
+    never, sometimes, always = b.reshape(3, -1).mean(axis=1)
+    assert never == 0 and always == 1 and abs(sometimes - 0.3) < 0.025
+
+
+@pytest.mark.parametrize("target", ["cpu", "emulator"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_normal_is_normal(dtype: str, target: str) -> None:
+    """Moments, Kolmogorov and Smirnov's distance, and no correlation of neighbours."""
+    n = 200_000
+    (drawn,) = run([normal(key(7), (n,), dtype)], {}, target)
+    z = np.sort(drawn.astype(np.float64))
+    error = 1 / math.sqrt(n)
+    assert abs(z.mean()) < 4 * error and abs(z.var() - 1) < 4 * math.sqrt(2) * error
+    assert abs((z**3).mean()) < 4 * math.sqrt(15) * error and abs((z**4).mean() - 3) < 4 * math.sqrt(96) * error
+    if dtype != "bfloat16":  # whose steps are wider than the distance
+        cumulated = np.array([(1 + math.erf(x / math.sqrt(2))) / 2 for x in z])
+        assert np.abs(cumulated - (np.arange(n) + 0.5) / n).max() < 1.95 * error  # 1 in 1000
+    pairs = drawn.astype(np.float64).reshape(-1, 2)
+    assert abs(np.corrcoef(pairs[:, 0], pairs[:, 1])[0, 1]) < 4 * math.sqrt(2) * error
+
+
+def test_scaled() -> None:
+    u, z = evaluate([uniform(key(3), (50_000,), low=-2, high=6), normal(key(4), (50_000,), mean=5, std=3)])
+    assert u.min() >= -2 and u.max() <= 6 and abs(u.mean() - 2) < 0.05
+    assert abs(z.mean() - 5) < 0.06 and abs(z.std() - 3) < 0.05
+
+
+def test_integers_and_categories() -> None:
+    (n,) = evaluate(randint(key(2), (70_000,), -3, 4))
+    counts = np.bincount(n + 3, minlength=7)
+    assert counts.size == 7 and np.sum((counts - 10_000) ** 2 / 10_000) < 27  # 6 degrees of freedom: 1 in 10^4
+    p = np.array([0.5, 0.2, 0.3])
+    (c,) = evaluate(categorical(key(2), constant(np.tile(np.log(p), (20_000, 1)))))
+    np.testing.assert_allclose(np.bincount(c, minlength=3) / 20_000, p, atol=0.015)
+    with pytest.raises(GraphnetError, match="randint"):
+        randint(key(2), (3,), 4, 4)
