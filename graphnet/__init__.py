@@ -122,7 +122,18 @@ from .ops.resize import interpolate, resize
 from .ops.response import local_response_norm
 from .ops.rounding import copysign
 from .ops.softmax import log_softmax, logsumexp, softmax
-from .ops.sort import argsort, compress, kth_value, median, nonzero, sort, top_k, unique
+from .ops.sort import (
+    argsort,
+    compress,
+    histogram,
+    kth_value,
+    median,
+    nonzero,
+    searchsorted,
+    sort,
+    top_k,
+    unique,
+)
 from .ops.spectrogram import blackman_window, hamming_window, hann_window, stft
 from .ops.statistics import log_sum, std, sum_square, var, vector_norm
 from .ops.take import (
@@ -290,6 +301,7 @@ __all__ = [
     "hessian_vector_product",
     "hinge_embedding_loss",
     "hinge_loss",
+    "histogram",
     "huber_loss",
     "ifft",
     "ifft2",
@@ -386,6 +398,7 @@ __all__ = [
     "scan",
     "scatter_elements",
     "scatter_nd",
+    "searchsorted",
     "slice",
     "smooth_l1_loss",
     "soft_shrink",

@@ -72,6 +72,12 @@ def test_median_and_searchsorted() -> None:
         np.testing.assert_array_equal(got, np.searchsorted(v, at, "right" if right else "left"))
 
 
+def test_histogram() -> None:
+    x = np.concatenate([rng.normal(size=500), [-1, 2, 2.001, np.nan, np.inf, -np.inf, 0.5]]).astype("float32")
+    (got,) = run(lambda n: gn.histogram(n, 6, (-1, 2)), x)
+    np.testing.assert_array_equal(got, np.histogram(x[np.isfinite(x)], 6, (-1, 2))[0])
+
+
 def test_cumulative() -> None:
     torch = pytest.importorskip("torch")
     x = rng.normal(size=(3, 6, 2))
