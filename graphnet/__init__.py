@@ -51,6 +51,7 @@ from .ops.division import floor_divide, fmod, remainder, trunc_divide
 from .ops.einsum import einsum
 from .ops.elementwise import cast
 from .ops.fft import fft, fft2, fftn, ifft, ifft2, ifftn, irfft, irfft2, irfftn, rfft, rfft2, rfftn
+from .ops.grid_sample import grid_sample
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.integer_power import integer_power
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
@@ -291,6 +292,7 @@ __all__ = [
     "global_lp_pool",
     "global_max_pool",
     "gradient",
+    "grid_sample",
     "group_norm",
     "gru",
     "gt",

@@ -79,12 +79,12 @@ class Importer:
         for name, array in self.source.arrays.items():
             scope[name] = self._initializer(name, array)
         self._nodes(graph.node, scope, self.source.versions)
+        if self.unknown:  # first, since what is wrong besides may follow from it
+            raise UnknownValueError(self.unknown, ", ".join(dict.fromkeys(self.unknown.values())))
         if self.problems:
             raise UnsupportedError(self.problems)
         if self.contradictions:
             raise ModelError("the model contradicts itself: " + "; ".join(self.contradictions))
-        if self.unknown:
-            raise UnknownValueError(self.unknown, ", ".join(dict.fromkeys(self.unknown.values())))
         outputs = {v.name: scope[v.name] for v in graph.output}
         nodes = tuple(v.node for v in outputs.values() if isinstance(v, Value))  # the survey has refused sequences
         return Built(tuple(inputs), nodes, tuple(outputs))
@@ -202,13 +202,13 @@ class Importer:
         versions: Mapping[str, int],
         optional: bool = False,
     ) -> list[Value | Several | None]:
-        problems, unknown = len(self.problems) + len(self.contradictions), len(self.unknown)
+        problems = len(self.problems) + len(self.contradictions)
         self._nodes(nodes, scope, versions)
+        missing = [name for name in outputs if name not in scope]
+        if missing and self.unknown:
+            raise Unknown(list(self.unknown))
         if len(self.problems) + len(self.contradictions) > problems:
             raise Refused("what it is made of cannot be converted, see there")
-        missing = [name for name in outputs if name not in scope]
-        if missing and len(self.unknown) > unknown:
-            raise Unknown(list(self.unknown))
         if missing and not optional:
             raise Refused(f"its subgraph does not compute {', '.join(missing)}")
         return [scope.get(name) for name in outputs]

@@ -19,15 +19,13 @@ def if_(c: Call) -> list[Node]:
     then, otherwise = c.attribute("then_branch"), c.attribute("else_branch")
     try:
         chosen = bool(c.scalar(0))
-    except Unknown:
-        pass
+    except Unknown as e:
+        unknown = e
     else:
         return c.run(then if chosen else otherwise, [])
     yes, no = c.run(then, []), c.run(otherwise, [])
-    for a, b in zip(yes, no, strict=True):
-        c.refuse_unless(
-            a.type == b.type, f"the branches give {a.type} and {b.type}, and the condition depends on the inputs"
-        )
+    if any(a.type != b.type for a, b in zip(yes, no, strict=True)):
+        raise unknown  # the condition decides what the results are
     return [gn.where(gn.reshape(c[0], ()), a, b) for a, b in zip(yes, no, strict=True)]
 
 
