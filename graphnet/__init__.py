@@ -28,6 +28,7 @@ from .op import OPS, Op, Operand, Sample
 from .ops.arithmetic import add, div, maximum, minimum, mul, sub
 from .ops.attention import rotary_embedding, scaled_dot_product_attention
 from .ops.avg_pool import avg_pool, avg_pool1d, avg_pool2d, avg_pool3d
+from .ops.bitcast import bitcast
 from .ops.bitwise import bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift
 from .ops.broadcast import broadcast_to, reshape, sum
 from .ops.compare import eq, ge, gt, le, logical_and, logical_or, logical_xor, lt, ne, where
@@ -232,6 +233,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bincount",
+    "bitcast",
     "bitwise_and",
     "bitwise_or",
     "bitwise_xor",

@@ -43,6 +43,7 @@ UNARY: dict[str, Unary] = {
     "Neg": lambda x: -x,
     "Not": lambda x: ~x,
     "Reciprocal": gn.reciprocal,
+    "Relu": gn.relu,
     "Round": gn.round,
     "Sigmoid": gn.sigmoid,
     "Sign": gn.sign,
@@ -55,27 +56,26 @@ UNARY: dict[str, Unary] = {
     "Tanh": gn.tanh,
 }
 
+UNARY_SINCE: dict[tuple[str, int], Unary] = {
+    ("BitwiseNot", 18): gn.bitwise_not,
+    ("HardSwish", 14): gn.hard_swish,
+    ("IsNaN", 9): gn.isnan,
+    ("Mish", 18): gn.mish,
+}
+
+for (_name, _since), _function in UNARY_SINCE.items():
+    converts(_name, _since)(_unary(_function))
 for _name, _function in UNARY.items():
     converts(_name)(_unary(_function))
 
 
-converts("IsNaN", since=9)(_unary(gn.isnan))
-converts("BitwiseNot", since=18)(_unary(gn.bitwise_not))
-
-
 @converts("IsInf", since=10)
 def isinf(c: Call) -> Node:
-    x, below, above = c[0], c.attribute("detect_negative"), c.attribute("detect_positive")
-    infinite = gn.isinf(x)
-    if below and above:
-        return infinite
-    return gn.logical_and(infinite, x < 0 if below else x > 0 if above else gn.zeros(x.shape, "bool"))
-
-
-@converts("Relu")
-def relu(c: Call) -> Node:
-    x = c[0]
-    return gn.relu(x) if x.type.is_float else gn.maximum(x, 0)
+    return gn.isinf(
+        c[0],
+        detect_negative=bool(c.attribute("detect_negative")),
+        detect_positive=bool(c.attribute("detect_positive")),
+    )
 
 
 @converts("LeakyRelu")
@@ -85,54 +85,44 @@ def leaky_relu(c: Call) -> Node:
 
 @converts("Elu")
 def elu(c: Call) -> Node:
-    x = c[0]
-    return gn.where(x > 0.0, x, c.attribute("alpha") * gn.expm1(gn.minimum(x, 0.0)))
+    return gn.elu(c[0], alpha=c.attribute("alpha"))
 
 
 @converts("Selu")
 def selu(c: Call) -> Node:
-    x, alpha, gamma = c[0], c.attribute("alpha"), c.attribute("gamma")
-    return gamma * gn.where(x > 0.0, x, alpha * gn.expm1(gn.minimum(x, 0.0)))
+    return gn.selu(c[0], alpha=c.attribute("alpha"), gamma=c.attribute("gamma"))
 
 
-@converts("Celu")
+@converts("Celu", since=12)
 def celu(c: Call) -> Node:
-    x, alpha = c[0], c.attribute("alpha")
-    return gn.maximum(x, 0.0) + gn.minimum(alpha * gn.expm1(x / alpha), 0.0)
+    return gn.celu(c[0], alpha=c.attribute("alpha"))
+
+
+@converts("Gelu", since=20)
+def gelu(c: Call) -> Node:
+    return gn.gelu(c[0], approximate=c.attribute("approximate"))
 
 
 @converts("ThresholdedRelu")
 def thresholded_relu(c: Call) -> Node:
-    return gn.where(c[0] > c.attribute("alpha"), c[0], 0.0)
+    return gn.thresholded_relu(c[0], alpha=c.attribute("alpha"))
 
 
-@converts("Shrink")
+@converts("Shrink", since=9)
 def shrink(c: Call) -> Node:
-    x, bias, lambd = c[0], c.attribute("bias"), c.attribute("lambd")
-    if x.type.is_float:
-        return gn.where(x < -lambd, x + bias, gn.where(x > lambd, x - bias, 0.0))
-    wide = gn.cast(x, "float64")
-    return gn.cast(gn.where(wide < -lambd, wide + bias, gn.where(wide > lambd, wide - bias, 0.0)), x.dtype)
+    """Integers are computed with as float64."""
+    x = c[0] if c[0].type.is_float else gn.cast(c[0], "float64")
+    return gn.cast(gn.shrink(x, lambd=c.attribute("lambd"), bias=c.attribute("bias")), c[0].dtype)
 
 
 @converts("HardSigmoid")
 def hard_sigmoid(c: Call) -> Node:
-    return gn.maximum(gn.minimum(c[0] * c.attribute("alpha") + c.attribute("beta"), 1.0), 0.0)
+    return gn.hard_sigmoid(c[0], alpha=c.attribute("alpha"), beta=c.attribute("beta"))
 
 
-@converts("HardSwish")
-def hard_swish(c: Call) -> Node:
-    return c[0] * gn.maximum(gn.minimum(c[0] * (1 / 6) + 0.5, 1.0), 0.0)
-
-
-@converts("Mish")
-def mish(c: Call) -> Node:
-    return c[0] * gn.tanh(gn.softplus(c[0]))
-
-
-@converts("Swish")
+@converts("Swish", since=24)
 def swish(c: Call) -> Node:
-    return c[0] * gn.sigmoid(c[0] * c.attribute("alpha"))
+    return gn.silu(c[0], alpha=c.attribute("alpha"))
 
 
 @converts("PRelu")
@@ -141,19 +131,17 @@ def prelu(c: Call) -> Node:
     x, slope = c[0], c[1]
     if c.version < 7 and slope.rank == 1 and slope.shape != (1,) and x.rank > 1:
         slope = gn.reshape(slope, (*slope.shape, *[1] * (x.rank - 2)))  # one a channel
-    return gn.where(x < 0, x * slope, x)
+    return gn.prelu(x, slope) if x.type.is_float else gn.where(x < 0, x * slope, x)
 
 
 @converts("Clip")
 def clip_attributes(c: Call) -> Node:
-    return gn.minimum(gn.maximum(c[0], c.attribute("min")), c.attribute("max"))
+    return gn.clip(c[0], c.attribute("min"), c.attribute("max"))
 
 
 @converts("Clip", since=11)
 def clip(c: Call) -> Node:
-    x, low, high = c[0], c.get(1), c.get(2)
-    x = x if low is None else gn.maximum(x, low)
-    return x if high is None else gn.minimum(x, high)
+    return gn.clip(c[0], c.get(1), c.get(2))
 
 
 # ------------------------------------------------------------------------------------- two inputs
@@ -285,6 +273,14 @@ def cast(c: Call) -> Node:
     if to is None:
         c.refuse(f"{name_of(c.attribute('to'))} is not supported")
     return gn.cast(c[0], to)
+
+
+@converts("BitCast", since=26)
+def bitcast(c: Call) -> Node:
+    to = dtype_of(c.attribute("to"))
+    if to is None:
+        c.refuse(f"{name_of(c.attribute('to'))} is not supported")
+    return gn.bitcast(c[0], to)
 
 
 @converts("CastLike", since=15)

@@ -85,22 +85,16 @@ for _name, (_function, _since) in REDUCTIONS.items():
     converts(_name, since=_since)(_reduction(_function, _axes_of_input))
 
 
-@converts("ArgMax")
-def argmax(c: Call) -> Node:
-    return _position(c, c[0])
+def _position(function: Callable[..., Node]) -> Converter:
+    def convert(c: Call) -> Node:
+        last = bool(c.attribute("select_last_index", 0))
+        return gn.cast(function(c[0], c.attribute("axis"), bool(c.attribute("keepdims")), last), "int64")
+
+    return convert
 
 
-@converts("ArgMin")
-def argmin(c: Call) -> Node:
-    return _position(c, -c[0])
-
-
-def _position(c: Call, x: Node) -> Node:
-    axis, keepdims = c.attribute("axis") % max(x.rank, 1), bool(c.attribute("keepdims"))
-    if not c.attribute("select_last_index", 0):
-        return gn.cast(gn.argmax(x, axis, keepdims), "int64")
-    (extent,) = c.sizes_of((x.shape[axis],))
-    return (extent - 1) - gn.cast(gn.argmax(gn.flip(x, axis), axis, keepdims), "int64")
+converts("ArgMax")(_position(gn.argmax))
+converts("ArgMin")(_position(gn.argmin))
 
 
 def _as_matrix(function: Callable[[Node, int], Node]) -> Converter:

@@ -15,13 +15,13 @@ from ..errors import GraphnetError, ShapeError
 from ..node import Node, apply
 from ..site import located
 from ..types import concrete
+from .arithmetic import maximum, minimum
 from .broadcast import reshape
 from .compare import logical_and, logical_or, where
 from .division import remainder
 from .elementwise import cast
 from .gather import Take
 from .index import index
-from .arithmetic import maximum, minimum
 from .rounding import Floor, Round
 
 SAMPLING = ("nearest", "linear", "cubic")
@@ -88,9 +88,7 @@ def _taps(
     return found
 
 
-def sample(
-    x: Node, coordinates: Sequence[Node], mode: str, padding: str, ends: Sequence[tuple[float, float]]
-) -> Node:
+def sample(x: Node, coordinates: Sequence[Node], mode: str, padding: str, ends: Sequence[tuple[float, float]]) -> Node:
     """x (N, C, spatial...) at coordinates (N, P) in pixels, one node an axis -> (N, C, P). ends: where each axis
     begins and ends, for the padding."""
     spatial = concrete(x.shape[2:])
@@ -128,15 +126,14 @@ def _combined(
 
 
 @located
-def grid_sample(
-    x: Node, grid: Node, mode: str = "linear", padding: str = "zeros", align_corners: bool = False
-) -> Node:
+def grid_sample(x: Node, grid: Node, mode: str = "linear", padding: str = "zeros", align_corners: bool = False) -> Node:
     """x (N, C, H, W) at the points of grid (N, P, Q, 2) -> (N, C, P, Q); or with three spatial axes. A point is
     (x, y), or (x, y, z): the last axis of the image first, from -1 to 1. These are the outer edges of the first and
     the last pixel, or their centres with `align_corners`. mode "nearest", "linear" or "cubic"; padding "zeros",
     "border" or "reflection". torch.nn.functional.grid_sample; ONNX GridSample."""
     if mode not in SAMPLING or padding not in PADDINGS:
-        raise GraphnetError(f"grid_sample: mode is one of {SAMPLING} and padding of {PADDINGS}, not {mode!r}, {padding!r}")
+        known = f"mode is one of {', '.join(SAMPLING)}, padding of {', '.join(PADDINGS)}"
+        raise GraphnetError(f"grid_sample: {known}; not {mode!r} and {padding!r}")
     rank = x.rank - 2
     if rank < 1 or grid.rank != rank + 2 or grid.shape[-1] != rank or grid.shape[0] != x.shape[0]:
         raise ShapeError(f"grid_sample: a grid (N, ..., {rank}) is needed for {x!r}, not {grid!r}")
