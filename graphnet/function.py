@@ -236,11 +236,12 @@ def compile(
 
     target: see `targets`. threads: of the CPU; all that this process may use by default. state: the
     parameters' values, shared with another function (`state=step.state`); made from `seed` otherwise.
-    checks: "bounds" and "races", with the emulator. precision: "highest" keeps convolutions to direct sums,
-    with errors near 1e-7 of the result's scale in float32; "default" allows algorithms that keep 1e-4 (Winograd's
-    keep 3e-5). max_bytes: the most that `Function.memory` may come to in total: parameters, inputs, outputs, what is
-    prepared and the arena. Where that is less than the values need that wait for others, some are computed again
-    instead: the same bits, later. What cannot be fitted is an error of the first call, with the least that can.
+    checks: "bounds" and "races", with the emulator. precision: "highest" keeps convolutions to direct sums, with
+    errors of 3e-7 to 1e-5 of the largest result in float32, by the length of the sums; "default" allows algorithms that
+    keep 1e-4 (Winograd's keep 7e-5). max_bytes: the most that `Function.memory` may come to in total: parameters,
+    inputs, outputs, what is prepared and the arena. Where that is less than the values need that wait for others, some
+    are computed again instead: the same bits, later. What cannot be fitted is an error of the first call, with the
+    least that can.
 
     Raises GraphnetError for inputs that are missing or are not inputs, and updates of what is no parameter."""
     nodes = (outputs,) if isinstance(outputs, Node) else tuple(outputs)

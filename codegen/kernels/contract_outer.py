@@ -1,13 +1,18 @@
-"""Sums of products across lanes: a register tile of the output, vectors times scalars. See `contract`."""
+"""Sums of products across lanes: a register tile of the output, vectors times scalars. See `contract`.
+
+Sums of many terms are added up in chunks, each from zero, and then the chunks: a rounding error of the largest partial
+sum for every chunk, not for every term.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 
 from ..compute import Axis, Computation
 from ..dtypes import DTYPES
-from ..expr import Buffer, Expr, Fma, Var, select
+from ..expr import Buffer, Expr, Fma, Var, minimum, select
 from ..loops import Alloc, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute
@@ -18,6 +23,7 @@ from .product import Product, bounds_use, guarded, is_long
 MAX_VECTORS = 4
 MAX_SIDES = 4
 UNROLLED = 96  # products in the body of an unrolled innermost loop, at most
+LONG, CHUNK = 2048, 512  # terms of a sum that is added up in chunks, and of a chunk, at most
 RESIDENT = 1 << 19  # bytes of an operand that stay in a core's L2 beside what else passes through it
 
 
@@ -174,22 +180,24 @@ def _outer_tile(
         body = epilogue(c, {**at, c.reductions[0].var.name: result})
         return body if valid is None else (If(valid, body),)
 
-    if is_long(c):
-        done = Buffer("done", dtype, acc.shape, "local")
-        finish: tuple[Stmt, ...] = (
-            Alloc(done),
-            over_points(store(done, (i, q, j, v), acc[i, q, j, v])),
-            over_points(*after(done[i, q, j, v]), kind="serial"),
-        )
-    else:
-        finish = (over_points(*after(acc[i, q, j, v])),)
-    body = (
-        Alloc(acc),
-        Alloc(wide),
-        over_points(store(acc, (i, q, j, v), 0.0)),
-        *_sum(axes, at, guarded(step, where), row_seg.tile * side_seg.tile * vectors),
-        *finish,
-    )
+    def sums(axes: tuple[Axis, ...]) -> tuple[Stmt, ...]:
+        zeros = over_points(store(acc, (i, q, j, v), 0.0))
+        return (zeros, *_sum(axes, at, guarded(step, where), row_seg.tile * side_seg.tile * vectors))
+
+    done = Buffer("done", dtype, acc.shape, "local")
+    value, summed = acc[i, q, j, v], sums(axes)
+    if axes and axes[0].is_full and math.prod(a.extent for a in axes) > LONG:
+        value, chunk = done[i, q, j, v], Var("chunk")
+        size = max(1, CHUNK // math.prod(a.extent for a in axes[1:]))
+        part = replace(axes[0], lo=chunk * size, hi=minimum((chunk + 1) * size, axes[0].extent))
+        add = over_points(store(done, (i, q, j, v), value + acc[i, q, j, v]))
+        chunks = loop("serial", chunk, 0, -(-axes[0].extent // size), *sums((part, *axes[1:])), add)
+        summed = (Alloc(done), over_points(store(done, (i, q, j, v), 0.0)), chunks)
+    elif is_long(c):
+        value = done[i, q, j, v]
+        summed = (*summed, Alloc(done), over_points(store(done, (i, q, j, v), acc[i, q, j, v])))
+    finish = over_points(*after(value), kind="serial" if is_long(c) else "unrolled")
+    body = (Alloc(acc), Alloc(wide), *summed, finish)
     outside = [(a.var, a.extent) for a in c.axes[:-1] if a is not row and a is not side]
     if side is not None:
         outside.append((tile_side, side_seg.count))

@@ -5,14 +5,15 @@
             for column tile of the block:
                 panel = wide operand                        depth x tile: in L1. Or read where it is
                 for row tile of the block:
-                    acc = partial sums                      registers
+                    acc = 0                                 registers
                     for term of the chunk: acc += narrow * wide
-                    partial sums = acc, in L2; after the last chunk: epilogue
+                    partial sums += acc, in L2; after the last chunk: epilogue
 
 The wide operand is packed where many rows use it, so that they find it in L1 and in few pages, and where it has to
 be turned over: vectors along an axis that does not lie in rows. Otherwise a chunk of few terms is walked along its
-rows, as a stream. Either way the first row tile fetches the next column tile from memory. The sums are those of the
-whole sum in its order, whatever the blocks, and blocks are divided among threads: no result depends on either.
+rows, as a stream. Either way the first row tile fetches the next column tile from memory. Blocks are divided among
+threads; chunks depend on neither, so no result does. That chunks are summed up before they are added to others makes
+long sums several times as exact as one term after another.
 
 Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015); the difference is that partial
 sums have a buffer of their own, because an epilogue may store something else, or more, and that the narrow operand
@@ -285,20 +286,22 @@ class _Nest:
             at = {m.row.name: self.rows.at(i), m.column.name: column, m.c.reductions[0].var.name: result}
             return epilogue(m.c, at) if valid is None else (If(valid, epilogue(m.c, at)),)
 
-        finish: tuple[Stmt, ...]
+        total: Expr = acc[i, j, v]
+        add: tuple[Stmt, ...] = ()
+        place = (self.rows.tile, self.columns.tile, i, j, v)
+        if self.chunks > 1:
+            earlier = over_points(store(acc, (i, j, v), total + self.partial[place]))
+            add = (If(const(0, "i64") < self.chunk, (earlier,)),)
+        finish: tuple[Stmt, ...] = (over_points(*after(total)),)
         if is_long(m.c):
             done = Buffer("done", m.dtype, acc.shape, "local")
             finish = (
                 Alloc(done),
-                over_points(store(done, (i, j, v), acc[i, j, v])),
+                over_points(store(done, (i, j, v), total)),
                 over_points(*after(done[i, j, v]), kind="serial"),
             )
-        else:
-            finish = (over_points(*after(acc[i, j, v])),)
-        start: Stmt = over_points(store(acc, (i, j, v), 0.0))
         if self.chunks > 1:
-            place = (self.rows.tile, self.columns.tile, i, j, v)
-            start = If(eq(self.chunk, 0), (start,), (over_points(store(acc, (i, j, v), self.partial[place])),))
-            keep = over_points(store(self.partial, place, acc[i, j, v]))
+            keep = over_points(store(self.partial, place, total))
             finish = (If(eq(self.chunk, self.chunks - 1), finish, (keep,)),)
-        return (Alloc(acc), Alloc(wide), start, loop("serial", t, 0, self.terms, *step), *finish)
+        zeros = over_points(store(acc, (i, j, v), 0.0))
+        return (Alloc(acc), Alloc(wide), zeros, loop("serial", t, 0, self.terms, *step), *add, *finish)

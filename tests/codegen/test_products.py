@@ -122,6 +122,15 @@ def test_vectors_of_any_width(dtype, extension, right):
     np.testing.assert_allclose(got, expected(arrays, "rows", right), rtol=0, atol=1e-5 if dtype == "f32" else 1e-13)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_chunks_make_a_long_sum_more_exact(packed):
+    c = matmul(16, 40_000, 32)
+    arrays = arrays_of(c)
+    want = expected(arrays, "rows", "rows")
+    kernel, _ = schedule(product_of(c), Blocking(8, 2, 32, 1, 1, packed), machine())
+    assert np.abs(run(kernel, arrays, machine()) - want).max() <= 1e-6 * np.abs(want).max()
+
+
 def test_the_interpreter_agrees_bit_by_bit():
     c = matmul(5, 11, 9, right="columns")
     kernel, _ = schedule(product_of(c), Blocking(2, 1, 4, 2, 2, True), machine("simd128"))

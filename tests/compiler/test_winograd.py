@@ -8,6 +8,7 @@ import pytest
 import graphnet as gn
 from graphnet.node import apply
 from graphnet.ops.conv2d import Conv2dInputGrad
+from graphnet.passes.choose_conv import DIRECT
 from graphnet.winograd import transforms
 from graphnet.winograd_conv import WINOGRAD
 
@@ -119,6 +120,30 @@ def test_every_form_keeps_its_error(name, error):
         want = gn.evaluate(wide, {x: a.astype("float64")}, {"w": f.state["w"], "b": f.state["b"]})
         for g, expected in zip(got, want, strict=True):
             assert np.abs(g - expected).max() <= error * np.abs(expected).max()
+
+
+ALGORITHMS = {a.name: a for a in (DIRECT, *WINOGRAD)}
+
+
+@pytest.mark.parametrize(
+    ("name", "r"), [("winograd F(2x2, 5x5)", 5), ("winograd F(4x4, 3x3)", 3), ("direct", 3), ("direct", 7)]
+)
+def test_long_sums_keep_the_error(name, r):
+    """100,000 positions, 25,000 or 6,272 tiles, are added up for a weight."""
+    x, w = gn.input("x", (32, 16, 56, 56)), gn.input("w", (16, 16, r, r))
+    dy = gn.input("dy", (32, 16, 56, 56))
+
+    def results(algorithm, *nodes):
+        y = gn.conv2d(nodes[0], nodes[1], padding="same", algorithm=algorithm)
+        return [y, *gn.vjp([y], nodes[:2], [nodes[2]])]
+
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(n.shape).astype("f") for n in (x, w, dy)]
+    got = gn.compile(results(name, x, w, dy), [x, w, dy])(*arrays)
+    wide = [gn.input(n.name, n.shape, "float64") for n in (x, w, dy)]
+    want = gn.compile(results("direct", *wide), wide)(*(a.astype("d") for a in arrays))
+    for g, expected in zip(got, want, strict=True):
+        assert np.abs(g - expected).max() <= ALGORITHMS[name].error * np.abs(expected).max()
 
 
 def test_an_input_gradient_alone():
