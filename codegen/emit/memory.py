@@ -13,6 +13,7 @@ from .arithmetic import Arithmetic
 from .builder import Operand, Value
 
 LINE = 64  # bytes: no vector is longer
+SPACED = 4  # elements between those of neighbouring lanes, up to which whole vectors are loaded and shuffled
 
 
 class Memory(Arithmetic):
@@ -108,6 +109,8 @@ class Memory(Arithmetic):
                 v = self.new(f"load {wide}, {t} {pointer}, align {align}", memory, self.lanes)
             else:
                 v = self.masked_load(wide, t, pointer, memory, align, self.lanes, self.full_mask())
+        elif isinstance(at, Affine) and abs(at.lane) <= SPACED and self.mask is None:
+            v = self.spaced(buffer, at, memory)
         else:
             wide = f"<{self.lanes} x {cell}>"
             pointers = self.pointers_of_lanes(buffer, at)
@@ -147,6 +150,53 @@ class Memory(Arithmetic):
         assert result is not None
         return result if chosen == [str(i) for i in range(n)] else self.shuffle(result, result, chosen)
 
+    def spaced(self, buffer: Buffer, at: Affine, memory: str) -> Value:
+        """Elements a few places apart, or backwards: vectors of all between the first and the last, shuffled. A line
+        at a time, as vectors of several are cut into registers anyway."""
+        chunk = min(self.lanes, LINE // DTYPES[memory].bytes)
+        result: Value | None = None
+        for start in range(0, self.lanes, chunk):
+            places = [i * at.lane for i in range(start, min(start + chunk, self.lanes))]
+            n, least, reach = len(places), min(places), max(places) - min(places) + 1
+            offsets = [*range(0, reach - n, n), reach - n]
+            part: Value | None = None
+            chosen: list[str] = []
+            for offset in offsets:
+                pointer = self.address(buffer, Affine(at.terms, 0, at.constant + least + offset))
+                t = Value("", memory, n).type
+                align = DTYPES[memory].bytes
+                vector = self.new(f"load {t}, {self.pointer_type(buffer)} {pointer}, align {align}", memory, n)
+                here = [p - least - offset for p in places]
+                if part is None:
+                    part, chosen = vector, [str(p) if 0 <= p < n else "poison" for p in here]
+                    continue
+                both = [
+                    c if c != "poison" else str(n + p) if 0 <= p < n else c for p, c in zip(here, chosen, strict=True)
+                ]
+                part = self.shuffle(part, vector, both)
+                chosen = ["poison" if c == "poison" else str(i) for i, c in enumerate(both)]
+            assert part is not None
+            if chosen != [str(i) for i in range(n)]:
+                part = self.shuffle(part, part, chosen)
+            result = part if result is None else self.joined(result, part)
+        assert result is not None
+        return result
+
+    def joined(self, a: Value, b: Value) -> Value:
+        """Two vectors one after the other, the first no shorter."""
+        if b.lanes < a.lanes:
+            filled = [str(i) if i < b.lanes else "poison" for i in range(a.lanes)]
+            mask = ", ".join(f"i32 {c}" for c in filled)
+            text = f"shufflevector {b}, {b}, <{a.lanes} x i32> <{mask}>"
+            return self.joined_to(a, self.new(text, a.dtype, a.lanes), b.lanes)
+        return self.joined_to(a, b, b.lanes)
+
+    def joined_to(self, a: Value, b: Value, count: int) -> Value:
+        """a, and the first `count` elements of b, which is as long."""
+        lanes = a.lanes + count
+        mask = ", ".join(f"i32 {i}" for i in range(lanes))
+        return self.new(f"shufflevector {a}, {b}, <{lanes} x i32> <{mask}>", a.dtype, lanes)
+
     def shuffle(self, a: Value, b: Value, chosen: list[str]) -> Value:
         mask = ", ".join(f"i32 {c}" for c in chosen)
         return self.new(f"shufflevector {a}, {b}, <{len(chosen)} x i32> <{mask}>", a.dtype, a.lanes)
@@ -181,6 +231,16 @@ class Memory(Arithmetic):
 
     def address_space(self, pointer_type: str) -> str:
         return pointer_type.partition("(")[2].rstrip(")") or "0"
+
+    def interleave(self, buffer: Buffer, at: Affine, v: Value) -> None:
+        """Stores elements to places of a register buffer that are not neighbours: its vectors, shuffled."""
+        n, align = self.lanes, DTYPES[v.dtype].bytes
+        source = {at.constant + i * at.lane: i for i in range(n)}
+        for k in sorted({p // n for p in source}):
+            pointer = self.address(buffer, number(k * n))
+            old = self.new(f"load {v.type}, ptr {pointer}, align {align}", v.dtype, n)
+            chosen = [str(n + source[p]) if p in source else str(p - k * n) for p in range(k * n, (k + 1) * n)]
+            self.do(f"store {self.shuffle(old, v, chosen)}, ptr {pointer}, align {align}")
 
     def prefetch(self, s: Prefetch) -> None:
         """Asks for the line of an element, to be kept in all caches. It is an address and no access: the element
@@ -233,6 +293,9 @@ class Memory(Arithmetic):
                 name = f"@llvm.masked.store.{self.overload(v.dtype, v.lanes)}.p{self.space(buffer)}"
                 self.declarations.add(f"declare void {name}({v.type}, {t}, {mask.type})")
                 self.do(f"call void {name}({v}, {t} align {align} {pointer}, {mask})")
+        elif self.is_permutation(buffer, at) and self.mask is None:
+            assert isinstance(at, Affine)
+            self.interleave(buffer, at, v)
         else:
             pointers = self.pointers_of_lanes(buffer, at)
             mask = self.full_mask()

@@ -19,6 +19,7 @@ from ..expr import Expr, Load, Var
 from ..loops import If, Kernel, Stmt, Store, loaded, loop
 from ..machine import Machine
 from ..traverse import walk
+from . import spread
 from .analysis import access_strides, collapse, drop_unit_axes
 from .common import beyond_caches, cut, epilogue, nest, round_up, rows_first, widest_dtype
 
@@ -32,6 +33,9 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     c = collapse(drop_unit_axes(c))
     *outer, last = c.axes
     width = machine.lanes(DTYPES[widest_dtype(c)].bytes)
+    divided = spread.step(c)
+    if divided:
+        return spread.schedule(c, divided, width, machine)
     # A long straight line, such as a transform of a tile, fills the registers with one vector of each value.
     vectors = 1 if len(c.lets) > LONG else max(1, min(MAX_VECTORS, last.extent // width))
     block = width * vectors

@@ -20,6 +20,7 @@ Along lanes, where the values of one output lie side by side:
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from ..compute import Axis, Computation, Reduce, Reduction
@@ -29,7 +30,8 @@ from ..loops import Alloc, For, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, variables
 from .analysis import collapse_folds, drop_unit_axes, unit_stride
-from .common import cut, epilogue, free_bounds, loop_axes, nest, round_up, rows_first, widest_dtype
+from .common import ENOUGH_TASKS, cut, epilogue, free_bounds, loop_axes, nest, round_up, rows_first, widest_dtype
+from .interior import Piece, pieces, spaced
 
 MAX_VECTORS = 4
 UNROLL_AT_MOST = 16  # iterations of short reductions, such as pooling windows, that are unrolled
@@ -92,13 +94,19 @@ class _Accumulators:
             for guard in (where, valid):
                 if guard is not None:
                     value = select(guard, value, start_value(red.op, best.dtype))
-            if at is None:
+            if red.op == "sum" or red.op == "prod" or (at is None and not is_float(best.dtype)):
                 out.append(store(best, (v,), combine(red.op, best[v], value)))
                 continue
             x = Var(f"x_{best.name}", best.dtype)
             out.append(Let(x, value))
-            out.append(store(at, (v,), select(_better(x, best[v], at[v]), cast(_position(red, values), "i32"), at[v])))
-            out.append(store(best, (v,), select(_better(x, best[v], at[v]), x, best[v])))
+            if at is None:  # the first of equals; a NaN stays
+                larger = best[v] < x if red.op == "max" else x < best[v]
+                out.append(store(best, (v,), select(ne(x, x), x, select(larger, x, best[v]))))
+                continue
+            better = Var(f"better_{best.name}", "bool")
+            out.append(Let(better, _better(x, best[v], at[v])))
+            out.append(store(at, (v,), select(better, cast(_position(red, values), "i32"), at[v])))
+            out.append(store(best, (v,), select(better, x, best[v])))
         return tuple(out)
 
     def result(self, lane: Expr) -> dict[str, Expr]:
@@ -151,9 +159,13 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     worth_it = lane_axis is not None and (2 * lane_axis.extent >= width or last.extent == 1)
     if not across and lane_axis is not None and worth_it and foldable and lane_axis.name not in dynamic:
         return _along(c, lane_axis, width)
+    masked = c
     if last.name in dynamic:  # bounds that differ between lanes become masks
-        c = replace(c, reductions=tuple(_masked(r, last.name) for r in c.reductions))
-    return _across(c, width, min(MAX_VECTORS, max(1, last.extent // width)))
+        masked = replace(c, reductions=tuple(_masked(r, last.name) for r in c.reductions))
+    block = width * min(MAX_VECTORS, max(1, last.extent // width))
+    plain = [Piece(s, masked) for s in cut(last.extent, block)]
+    found = pieces(c, masked, block) if spaced(c, last.name) else plain
+    return _across(c, found, width), f"reduction across {block} lanes of outputs"
 
 
 def _widest_last(c: Computation) -> Computation:
@@ -175,39 +187,41 @@ def _masked(r: Reduction, name: str) -> Reduction:
     return Reduction(r.var, Reduce(r.reduce.op, axes, r.reduce.value, where))
 
 
-def _across(c: Computation, width: int, vectors: int) -> tuple[Kernel, str]:
-    *outer, last = c.axes
-    axes = c.reductions[0].reduce.axes
-    block = width * vectors
-    outside = [(a.var, a.extent) for a in outer]
-    short = all(a.is_full for a in axes)
-    for a in axes:
-        short = short and a.extent <= UNROLL_AT_MOST
-    total = 1
-    for a in axes:
-        total *= a.extent
-    kind = "unrolled" if short and total <= UNROLL_AT_MOST else "serial"
-    statements: list[Stmt] = []
-    for seg in cut(last.extent, block):
-        lanes = round_up(seg.tile, width) if seg.tile > width else 1 << (seg.tile - 1).bit_length()
-        acc = _Accumulators(c, lanes)
-        j, v = Var("block"), Var("lane")
-        point: Expr = j * seg.tile + seg.start
-        if lanes > 1:
-            point = point + v
-        at: dict[str, Expr] = {last.name: point}
-        valid = point < last.extent if lanes != seg.tile else None
-        inner = (loop("vector", v, 0, lanes, *acc.accumulate(at, valid)),)
-        after = epilogue(c, {**at, **acc.result(v)})
-        if valid is not None:
-            after = (If(valid, after),)
-        body = (
-            *acc.start(),
-            *loop_axes(axes, at, kind, inner),
-            loop("vector", v, 0, lanes, *after),
-        )
-        statements.append(nest([*rows_first(outside), (j, seg.count)], body))
-    return Kernel(c.name, c.params, tuple(statements)), f"reduction across {block} lanes of outputs"
+def _lanes(tile: int, width: int) -> int:
+    """Of the vectors that hold a tile."""
+    return round_up(tile, width) if tile > width else 1 << (tile - 1).bit_length()
+
+
+def _across(c: Computation, found: list[Piece], width: int) -> Kernel:
+    outside = rows_first([(a.var, a.extent) for a in c.axes[:-1]])
+    j = Var("block")
+    if any(p.computation is not c for p in found) and math.prod(n for _, n in outside) >= ENOUGH_TASKS:
+        # All pieces of a row one after the other: they read the same lines.
+        row = [loop("serial", j, 0, p.segment.count, *_tile(p, width)) for p in found]
+        return Kernel(c.name, c.params, (nest(outside, tuple(row)),))
+    return Kernel(c.name, c.params, tuple(nest([*outside, (j, p.segment.count)], _tile(p, width)) for p in found))
+
+
+def _tile(p: Piece, width: int) -> tuple[Stmt, ...]:
+    """One tile of outputs."""
+    c, seg = p.computation, p.segment
+    last, axes = c.axes[-1], c.reductions[0].reduce.axes
+    lanes = _lanes(seg.tile, width)
+    acc = _Accumulators(c, lanes)
+    v = Var("lane")
+    point: Expr = Var("block") * seg.tile + seg.start
+    if lanes > 1:
+        point = point + v
+    at: dict[str, Expr] = {last.name: point}
+    valid = None if lanes == seg.tile else point < seg.start + seg.count * seg.tile
+    inner: tuple[Stmt, ...] = (loop("vector", v, 0, lanes, *acc.accumulate(at, valid)),)
+    after = epilogue(c, {**at, **acc.result(v)})
+    if valid is not None:
+        after = (If(valid, after),)
+    for a in reversed(axes):
+        short = a.is_full and math.prod(x.extent for x in axes) <= UNROLL_AT_MOST
+        inner = loop_axes((a,), at, "unrolled" if short else "serial", inner)
+    return (*acc.start(), *inner, loop("vector", v, 0, lanes, *after))
 
 
 def _along(c: Computation, lane_axis: Axis, width: int) -> tuple[Kernel, str]:

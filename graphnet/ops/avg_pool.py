@@ -22,6 +22,7 @@ from .move import all_of
 from .pool import Pooling, add_at, candidates, inside, over, settings
 from .window import Ints, Padding
 
+FEW = 4  # windows that may cover a pixel, up to which they are summed without a loop
 UNEVEN = (3, 2), (2, 1), ((1, 1), (0, 1))
 
 
@@ -127,9 +128,8 @@ class AvgPoolScatter(Averaging):
     def body(self, index: tuple[Expr, ...], dy: Operand) -> Expr | Reduce:
         n, c, *pixel = index
         shape = concrete(self.size)
-        apart = all(k <= s for k, s in zip(self.window, self.stride, strict=True))
-        if apart or any(d > 1 for d in self.dilation):
-            # Windows do not overlap: one candidate, and no sum. (Or elements of theirs are apart: a candidate a place.)
+        few = prod(-(-k // s) for k, s in zip(self.window, self.stride, strict=True)) <= FEW
+        if few or any(d > 1 for d in self.dilation):
             total: Expr | None = None
             for axes in candidates(self, pixel, shape, dy.shape[2:]):
                 place = [w.window for w in axes]
