@@ -12,6 +12,7 @@ from .errors import GraphnetError
 from .module import Module
 from .passes.block import block
 from .passes.choose_conv import choose_conv
+from .passes.empty import empty
 from .passes.expand import expand
 from .passes.fuse import fuse
 from .passes.layout import layout
@@ -34,6 +35,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("expand", expand),  # composite ops become the ops they are made of
     ("simplify", simplify),  # constants, algebra
     ("specialise", specialise),  # named sizes become numbers
+    ("empty", empty),  # what has no elements is no kernel's work
     ("widen", widen),  # folds and products of float16 in float32
     ("choose_conv", choose_conv),  # the algorithm of each convolution and gradient
     ("layout", layout),  # the order of axes in memory, and explicit conversions

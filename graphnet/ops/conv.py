@@ -96,7 +96,8 @@ class Convolution(Op):
 
     def _grouped(self, x: np.ndarray, axis: int) -> np.ndarray:
         """For evaluate: in float64 or as integers, the channels on `axis` as groups and channels of a group."""
-        return _wide(x).reshape(*x.shape[:axis], self.groups, -1, *x.shape[axis + 1 :])
+        each = x.shape[axis] // self.groups
+        return _wide(x).reshape(*x.shape[:axis], self.groups, each, *x.shape[axis + 1 :])
 
     def _flops(self, y: Type, w: Sequence[Extent]) -> int:
         """Of the output y and the kernel w (K,C,...)."""
@@ -184,7 +185,7 @@ class InputGradient(Convolution):
         for tap in np.ndindex(*w.shape[2:]):
             dx[self._windows(dy.shape[2:], tap)] += np.einsum("ngk...,gkc->ngc...", cotangent, kernel[(..., *tap)])
         inside: Any = (..., *(slice(low, low + n) for n, (low, _) in zip(size, self.padding, strict=True)))
-        return dx[inside].reshape(dy.shape[0], -1, *size).astype(dy.dtype)
+        return dx[inside].reshape(dy.shape[0], self.groups * w.shape[1], *size).astype(dy.dtype)
 
     def body(self, index: tuple[Expr, ...], w: Operand, dy: Operand) -> Reduce:
         n, c, *pixel = index
@@ -257,10 +258,10 @@ class WeightGradient(Convolution):
         padded, cotangent = self._grouped(self._padded(x), 1), self._grouped(dy, 1)
         dw = np.zeros((self.groups, cotangent.shape[2], padded.shape[2], *self.kernel))
         for tap in np.ndindex(*self.kernel):
-            met, pixels = padded[self._windows(out, tap)], (-1, math.prod(out))
-            met, dys = (a.reshape(*a.shape[:2], *pixels) for a in (met, cotangent))
+            met = padded[self._windows(out, tap)]
+            met, dys = (a.reshape(*a.shape[:3], math.prod(out)) for a in (met, cotangent))
             dw[(..., *tap)] = np.einsum("ngcx,ngkx->gkc", met, dys)
-        return dw.reshape(dy.shape[1], -1, *self.kernel).astype(x.dtype)
+        return dw.reshape(dy.shape[1], dw.shape[2], *self.kernel).astype(x.dtype)
 
     def body(self, index: tuple[Expr, ...], x: Operand, dy: Operand) -> Reduce:
         k, c, *tap = index
