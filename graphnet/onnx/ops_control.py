@@ -82,8 +82,26 @@ def scan(c: Call) -> list[Node]:
 
 @converts("Scan", since=8)
 def scan_of_batches(c: Call) -> list[Node]:
-    """Version 8: an input with lengths, then a batch on the first axis of everything."""
-    c.refuse("Scan of version 8 is not supported, only from 9 on")
+    """Version 8: the inputs begin with lengths, which must be left out, and all have a batch on their first axis."""
+    c.refuse_unless(c.get(0) is None, "lengths of sequences are not supported")
+    body, count = c.attribute("body"), c.attribute("num_scan_inputs")
+    given = [c[i] for i in range(1, len(c))]
+    backwards = c.attribute("directions") or [0] * count
+    states = len(given) - count
+    outputs = []
+    for b in range(c.sizes_of(given[0].shape[:1])[0]):
+        carried, sequences = [x[b] for x in given[:states]], [x[b] for x in given[states:]]
+        scanned: list[list[Node]] = [[] for _ in body.output[states:]]
+        (steps,) = {c.sizes_of(x.shape[:1])[0] for x in sequences}
+        c.refuse_unless(0 < steps <= MOST_STEPS, f"{steps} steps are not unrolled")
+        for step in range(steps):
+            rows = [x[steps - 1 - step if back else step] for x, back in zip(sequences, backwards, strict=True)]
+            out = c.run(body, [*carried, *rows])
+            carried = out[:states]
+            for kept, row in zip(scanned, out[states:], strict=True):
+                kept.append(row)
+        outputs.append([*carried, *(_stacked(c, rows, 0) for rows in scanned)])
+    return [gn.stack(list(of_batch), 0) for of_batch in zip(*outputs, strict=True)]
 
 
 def _stacked(c: Call, rows: list[Node], axis: int) -> Node:

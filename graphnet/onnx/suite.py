@@ -31,6 +31,9 @@ from .backend import prepare
 from .errors import UnsupportedError
 
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted", "light")
+# Cases whose expected values are further from the exact ones than the case allows: onnx makes them when they are loaded,
+# and NumPy from version 2 on transforms float32 in float32 (2e-7 where 0 is exact, of values up to 54).
+INEXACT = {"test_dft_inverse": 1e-6, "test_dft_inverse_opset19": 1e-6}  # the absolute tolerance instead
 PASSED, REFUSED, WRONG = "passed", "refused", "wrong"
 
 
@@ -121,7 +124,8 @@ def run_case(case: Case, **settings: Any) -> Outcome:
     try:
         model = prepare(case.model(), **settings)
         for inputs, wanted in case.data_sets():
-            Runner.assert_similar_outputs(wanted, model.run(inputs), case.case.rtol, case.case.atol)
+            atol = max(case.case.atol, INEXACT.get(case.name, 0.0))
+            Runner.assert_similar_outputs(wanted, model.run(inputs), case.case.rtol, atol)
     except UnsupportedError as e:
         return outcome(REFUSED, *(f"{p.op}: {p.reason}" if p.op else p.reason for p in e.problems))
     except Exception as e:  # whatever it is, it is what the case found
@@ -162,6 +166,9 @@ def report(outcomes: Iterable[Outcome]) -> str:
     if reasons:
         lines.append("\nrefused, by reason (a case may have several)")
         lines += [f"{count:>6}  {reason}" for reason, count in reasons.most_common()]
+    loose = [f"{o.name} ({INEXACT[o.name]:g})" for o in done if o.name in INEXACT]
+    if loose:
+        lines.append(f"\ncompared with a wider tolerance, see INEXACT in the source: {', '.join(loose)}")
     wrong = [o for o in done if o.status == WRONG]
     if wrong:
         lines.append("\nwrong")
