@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .alexnet import alexnet
+from .alexnet2012 import alexnet2012
 from .lenet import lenet
 from .mlp import mlp
+from .mobilenet import mobilenet, mobilenet_training
 from .model import Model, classifier
+from .recurrent import recurrent
 from .resnet import resnet18, resnet18_training
+from .transformer import transformer
+from .unet import unet
 from .vgg import vgg16
 
 IMAGE = (1, 28, 28)  # of MNIST, and of the enlarged digits
@@ -18,8 +23,10 @@ MODELS: dict[str, Callable[[], Model]] = {
     "lenet": lambda: classifier("lenet", lenet, IMAGE),
     "mlp": lambda: classifier("mlp", mlp, IMAGE),
     "alexnet": lambda: classifier("alexnet", alexnet, PHOTOGRAPH),
+    "alexnet2012": lambda: classifier("alexnet2012", alexnet2012, PHOTOGRAPH),
     "vgg16": lambda: classifier("vgg16", vgg16, PHOTOGRAPH),
     "resnet18": lambda: classifier("resnet18", resnet18, PHOTOGRAPH, resnet18_training),
+    "mobilenet": lambda: classifier("mobilenet", mobilenet, PHOTOGRAPH, mobilenet_training),
 }
 DIGITS = ("lenet", "mlp")  # those that learn IMAGEs
 
@@ -30,10 +37,16 @@ __all__ = [
     "PHOTOGRAPH",
     "Model",
     "alexnet",
+    "alexnet2012",
     "classifier",
     "lenet",
     "mlp",
+    "mobilenet",
+    "mobilenet_training",
+    "recurrent",
     "resnet18",
     "resnet18_training",
+    "transformer",
+    "unet",
     "vgg16",
 ]
