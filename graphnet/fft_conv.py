@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from .convolution import KERNEL, PASSED, STREAMED, Algorithm, Batch, Problem, price
-from .dft import factor
+from .fourier import factor
 from .node import Node, apply, constant
 from .ops.fourier import turns
 from .ops.fourier_forward import FourierInput, FourierWeight

@@ -27,7 +27,7 @@ CODEGEN = (
 GRAPHNET = (
     ("errors", "files"),
     ("site", "types", "data"),
-    ("init", "winograd", "dft", "taps"),
+    ("init", "winograd", "fourier", "taps"),
     ("op",),
     ("node",),
     ("body", "tree"),

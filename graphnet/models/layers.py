@@ -19,7 +19,7 @@ class Declaration:
     p: dict[str, Node] = field(default_factory=dict)
     statistics: dict[Node, Node] = field(default_factory=dict)
 
-    def convolution(self, name: str, x: Node, channels: int, size: int, stride: int = 1, groups: int = 1) -> Node:
+    def convolution(self, name: str, x: Node, channels: Any, size: int, stride: int = 1, groups: Any = 1) -> Node:
         """A convolution that keeps the size, or divides it by the stride, without bias; normalised."""
         shape = (channels, x.shape[1] // groups, size, size)
         w = self.parameter(f"{name}.w", shape, gn.init.he_normal(), x.dtype)

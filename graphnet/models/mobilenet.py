@@ -35,7 +35,6 @@ def mobilenet_training(
 def _logits(d: Declaration, x: Node, classes: int, width: int, blocks: int) -> Node:
     h = gn.relu(d.convolution("stem", x, width, 3, 2))
     for k, (multiple, stride) in enumerate(BLOCKS[:blocks], 1):
-        channels = int(h.shape[1])  # type: ignore[call-overload]
-        h = gn.relu(d.convolution(f"block{k}.depthwise", h, channels, 3, stride, groups=channels))
+        h = gn.relu(d.convolution(f"block{k}.depthwise", h, h.shape[1], 3, stride, groups=h.shape[1]))
         h = gn.relu(d.convolution(f"block{k}.pointwise", h, width * multiple, 1))
     return d.linear("dense", gn.global_avg_pool2d(h), classes)

@@ -28,7 +28,7 @@ def transformer(
 def block(d: Declaration, name: str, h: Node, heads: int) -> Node:
     """h (N, T, W) plus attention over the places before each, then plus a dense layer of each place."""
     h = h + _attention(d, f"{name}.attention", _normalised(d, f"{name}.first", h), heads)
-    wide = gn.gelu(d.linear(f"{name}.up", _normalised(d, f"{name}.second", h), 4 * int(h.shape[2])))  # type: ignore[call-overload]
+    wide = gn.gelu(d.linear(f"{name}.up", _normalised(d, f"{name}.second", h), 4 * h.shape[2]))
     return h + d.linear(f"{name}.down", wide, h.shape[2])
 
 

@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms of few points along one axis, as straight-line code: see `graphnet.dft`.
+"""Discrete Fourier transforms of few points along one axis, as straight-line code: see `graphnet.fourier`.
 
 Complex values are pairs, real and imaginary part, in a last axis of extent 2. Sums are as they stand, with no factor:
 
@@ -19,8 +19,8 @@ import numpy as np
 from codegen.compute import Axis, axis
 from codegen.expr import Expr, Var, lift
 
-from ..dft import Code, Complex, Value, dft, factor, irdft, rdft
 from ..errors import DTypeError, ShapeError
+from ..fourier import Code, Complex, Value, dft, factor, irdft, rdft
 from ..node import Node, apply, constant
 from ..op import Op, Operand, Point, Sample, Tile
 from ..types import STORAGE, Extent, Type

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..dft import factor, root
 from ..errors import DTypeError, GraphnetError, ShapeError
+from ..fourier import factor, root
 from ..node import Node, apply, constant
 from ..site import located
 from ..types import STORAGE, normalise_axes

@@ -1,4 +1,4 @@
-"""The transforms of Fourier's convolution, each a tile at a time, in two stages. See `graphnet.dft`.
+"""The transforms of Fourier's convolution, each a tile at a time, in two stages. See `graphnet.fourier`.
 
     x (N,C,H,W)    -> (F,2,T,C)      T = N*Th*Tw tiles of rows x columns points, one every `step`; zeros outside of x
     w (K,C,R,S)    -> (F,2,2,C,K)    the spectrum of the kernel, as the matrices that multiply spectra of tiles
@@ -28,8 +28,8 @@ from codegen.compute import Axis, Stage, axis
 from codegen.expr import Buffer, Expr, Var, lift, maximum, minimum
 from codegen.loops import Store, store
 
-from ..dft import Code, Complex, Value, dft, factor, irdft, rdft, root, signed
 from ..errors import ShapeError
+from ..fourier import Code, Complex, Value, dft, factor, irdft, rdft, root, signed
 from ..op import Op, Operand
 from ..types import Type, concrete
 from .window import Pair

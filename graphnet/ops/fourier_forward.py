@@ -10,8 +10,8 @@ import numpy as np
 from codegen.compute import axis
 from codegen.expr import Expr, const, lift, select
 
-from ..dft import signed
 from ..errors import ShapeError
+from ..fourier import signed
 from ..op import Operand, Point, Sample, Tile
 from ..types import Type
 from .fourier import Fourier, Rows, both

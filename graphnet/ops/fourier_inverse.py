@@ -10,8 +10,8 @@ import numpy as np
 from codegen.compute import axis
 from codegen.expr import Expr, Var, lift, minimum
 
-from ..dft import Code, Complex
 from ..errors import ShapeError
+from ..fourier import Code, Complex
 from ..op import Operand, Point, Sample, Tile
 from ..types import Type
 from .fourier import Fourier, both

@@ -5,8 +5,8 @@ import pytest
 
 import graphnet as gn
 from codegen.expr import Binary, Const, Fma, Unary, Var, const
-from graphnet.dft import Code, dft, factor, irdft, rdft, root
 from graphnet.fft_conv import SHORT
+from graphnet.fourier import Code, dft, factor, irdft, rdft, root
 
 OPERATIONS = {"add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b}
 
