@@ -73,6 +73,15 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """Which of the algorithms of these names is the fastest for a node, whose problem this is."""
+
+    node: Node
+    problem: Problem
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Algorithm:
     """One way to compute a convolution or gradient.
 

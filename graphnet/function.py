@@ -29,6 +29,7 @@ from .source import source
 from .specialization import Memory, Specialization
 from .state import State
 from .targets import TARGETS, Executable, Kernels, OnDevice, Target, parse_target
+from .tune import SECONDS, Tuner
 from .types import Dim
 
 PRECISIONS = ("default", "highest")
@@ -48,6 +49,7 @@ class Function:
         observers: Sequence[Observer],
         precision: str,
         max_bytes: int | None,
+        tune: float,
     ) -> None:
         self.graph = graph
         self.target = target
@@ -56,6 +58,7 @@ class Function:
         self.observers = tuple(observers)
         self.precision = precision
         self.max_bytes = max_bytes
+        self.tuner = Tuner(tune, target, threads) if tune else None
         self._signature = Signature(graph)
         self._updated = tuple(p.name for p, _ in graph.updates)
         self._lock = threading.RLock()
@@ -121,7 +124,8 @@ class Function:
         self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()
     ) -> Module:
         """The graph after the passes, or after the one named."""
-        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()), self.precision, self.max_bytes)
+        how = (self.precision, self.max_bytes, self.tuner)
+        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()), *how)
         return run(Module(self.graph, settings), stop_after, observers)
 
     def _bind_fixed(self, module: Module, executable: Executable) -> list[tuple[Node, int, np.ndarray]]:
@@ -231,6 +235,7 @@ def compile(
     observers: Sequence[Observer] = (),
     precision: str = "default",
     max_bytes: int | None = None,
+    tune: bool | float = False,
 ) -> Function:
     """A function from `inputs` to `outputs` that also gives parameters their new values in `updates`.
 
@@ -241,7 +246,8 @@ def compile(
     keep 1e-4 (Winograd's keep 7e-5). max_bytes: the most that `Function.memory` may come to in total: parameters,
     inputs, outputs, what is prepared and the arena. Where that is less than the values need that wait for others, some
     are computed again instead: the same bits, later. What cannot be fitted is an error of the first call, with the
-    least that can.
+    least that can. tune: True, or seconds (60), in which the algorithms of convolutions are measured on this machine
+    when the function is specialised, instead of modelled; times are kept on disk. Bits of results then depend on them.
 
     Raises GraphnetError for inputs that are missing or are not inputs, and updates of what is no parameter."""
     nodes = (outputs,) if isinstance(outputs, Node) else tuple(outputs)
@@ -255,8 +261,13 @@ def compile(
         raise GraphnetError(f"threads must be at least 1, not {threads}")
     if max_bytes is not None and (not isinstance(max_bytes, (int, np.integer)) or max_bytes < 1):
         raise GraphnetError(f"max_bytes is a number of bytes from 1, not {max_bytes!r}")
+    if not isinstance(tune, (bool, int, float)) or not 0 <= tune < float("inf"):
+        raise GraphnetError(f"tune is True, False or a number of seconds, not {tune!r}")
     if not nodes and not graph.updates:
         raise GraphnetError("nothing to compute: no outputs and no updates")
     parsed = parse_target(target, checks)
+    if tune and parsed.name != "cpu":
+        raise GraphnetError(f'tune measures machine code of this CPU: target="cpu", not {target!r}')
+    seconds = SECONDS if tune is True else float(tune)
     state = State(seed) if state is None else state
-    return Function(graph, parsed, threads or available_threads(), state, observers, precision, max_bytes)
+    return Function(graph, parsed, threads or available_threads(), state, observers, precision, max_bytes, seconds)

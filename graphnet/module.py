@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,14 +11,19 @@ from .node import Graph, Node
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One of the ways that a choice was between: its modelled cost in operations, or why it was refused."""
+    """One of the ways that a choice was between: its modelled cost in operations, or why it was refused; and its time
+    on this machine, where that was measured."""
 
     name: str
     cost: float | None
     refused: str | None
+    seconds: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.refused}" if self.cost is None else f"{self.name} {self.cost / 1e9:.3g} Gop"
+        if self.cost is None:
+            return f"{self.name}: {self.refused}"
+        measured = "" if self.seconds is None else f" ({self.seconds * 1e3:.3g} ms)"
+        return f"{self.name} {self.cost / 1e9:.3g} Gop{measured}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Settings:
     sizes: tuple[tuple[str, int], ...] = ()  # named dimensions
     precision: str = "default"  # "highest": convolutions by direct sums only
     max_bytes: int | None = None  # of everything that `Function.memory` counts
+    tuner: Callable[[Sequence[Any]], Mapping[Node, Mapping[str, float]]] | None = None  # see `graphnet.tune`
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ GRAPHNET = (
     ("targets",),
     ("specialization",),
     ("explain", "source"),
-    ("profile",),
+    ("profile", "tune"),
     ("function",),
     ("show.*",),
     ("graphnet",),
