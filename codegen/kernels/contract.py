@@ -1,4 +1,4 @@
-"""Sums of products A * B: matrix multiplication, convolution and its gradients, in one of three forms.
+"""Sums of products A * B: matrix multiplication, convolution and its gradients, in one of four forms.
 
 Which operand depends on which axis decides everything. `rows` is an output axis that only one operand
 (the narrow one) depends on; `columns` one that only the other (the wide one) depends on.
@@ -24,6 +24,8 @@ lies innermost. The tile is rows x columns accumulators of vectors over that axi
 "packed": matrix products whose operands do not stay in a core's caches, or whose wide operand has unit stride along
 the sum while the narrow one has many rows. Blocks of the output and of the sum: see `contract_packed`.
 
+"paired": both operands lie along the last output axis, as in depthwise convolution (`contract_paired`).
+
 Where the sum is long for the size of the output, as in weight gradients, "outer" goes through it in chunks
 (`contract_chunked`).
 
@@ -36,7 +38,7 @@ from ..compute import Computation
 from ..loops import Kernel
 from ..machine import Machine
 from ..traverse import variables
-from . import contract_chunked, contract_dot, contract_outer, contract_packed
+from . import contract_chunked, contract_dot, contract_outer, contract_packed, contract_paired
 from .analysis import collapse, drop_unit_axes, unit_stride
 from .blocking import choose
 from .product import products
@@ -59,4 +61,4 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
         for a in reversed(p.reduce.axes):
             if a.extent >= 2 and unit_stride(p.narrow, a.name) and unit_stride(p.wide, a.name) and p.rows:
                 return contract_dot.schedule(c, p, a, machine)
-    return None
+    return contract_paired.schedule(c, machine)

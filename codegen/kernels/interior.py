@@ -37,7 +37,7 @@ def pieces(c: Computation, masked: Computation, block: int) -> list[Piece]:
     """The last axis of `c` in pieces; `masked` is the same without bounds that depend on that axis."""
     last = c.axes[-1]
     first, end = interior(c.reductions[0].reduce, last)
-    inner = replace(c, reductions=tuple(_freed(r, last.name) for r in c.reductions))
+    inner = replace(c, reductions=tuple(freed(r, last.name) for r in c.reductions))
     found = [Piece(s, masked) for s in cut(first, block)]
     read = {x.buffer for e in _values(c) + c.point_expressions() for x in walk(e) if isinstance(x, Load)}
     again = read.isdisjoint(x.buffer for x in c.all_stores())
@@ -85,8 +85,8 @@ def _at(e: Expr, a: Axis, i: int) -> int | None:
     return int(value.value) if isinstance(value, Const) else None
 
 
-def _freed(r: Reduction, name: str) -> Reduction:
-    """With full bounds where they depend on `name`."""
+def freed(r: Reduction, name: str) -> Reduction:
+    """The reduction with full bounds where they depend on `name`."""
     axes = []
     for x in r.reduce.axes:
         if name in variables(x.lo) | variables(x.hi):

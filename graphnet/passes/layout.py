@@ -166,11 +166,17 @@ def _turned(w: Node, groups: int) -> Node:
 def explicit_padding(m: Module, order: str) -> Module:
     """conv2d_weight_grad(x, dy; padding) -> the same of pad(x), and conv2d(x, w; padding) with it. Likewise
     conv2d where its tiles run along a row of the image, which bounds would mask."""
+    def reads_copy(n: Node) -> bool:
+        if not isinstance(n.op, Forward):
+            return True
+        if order == "channels":  # depthwise, tiles are cut where padding begins
+            return n.op.groups == 1 or concrete(n.inputs[1].shape)[1] > 1
+        return concrete(n.shape)[0] % m.settings.lanes != 0
+
     padded = {
         (n.inputs[0], n.op.padding)
         for n in m.graph.nodes()
-        if isinstance(n.op, (Forward, WeightGradient)) and any(map(any, n.op.padding))
-        if isinstance(n.op, WeightGradient) or order == "channels" or concrete(n.shape)[0] % m.settings.lanes
+        if isinstance(n.op, (Forward, WeightGradient)) and any(map(any, n.op.padding)) and reads_copy(n)
     }
 
     def rule(n: Node, inputs: tuple[Node, ...], batch: dict[Node, int]) -> tuple[Node, str, str] | None:
