@@ -26,7 +26,7 @@ from .dtypes import DTYPES, is_float, is_storage, numpy_dtype
 
 MATH = (  # of floats, as `mathlib` expands them
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt", "sin", "cos", "tan", "asin", "acos", "atan",
-    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc",
+    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "ndtr", "sigmoid", "tanh_shrink",
 )  # fmt: skip
 MATH2 = ("pow", "atan2")  # the same, of two arguments
 UNARY = ("neg", "abs", "not", "sqrt", "floor", "ceil", "trunc", "rint", *MATH)

@@ -130,6 +130,11 @@ FITS = {
         lambda z: (mpmath.sinh(sqrt(z)) / sqrt(z) - 1) / z,
         lambda z: z * sqrt(z) / mpmath.sinh(sqrt(z)), 0, 1, (3, 7),
     ),
+    # x - tanh(x) = x z p(z), |x| <= 1.2
+    "tanh_shrink": Fit(
+        lambda z: (1 - mpmath.tanh(sqrt(z)) / sqrt(z)) / z,
+        lambda z: z * sqrt(z) / (sqrt(z) - mpmath.tanh(sqrt(z))), 0, 1.44, (9, 18),
+    ),
     # erf(x) = x + x p(z), |x| <= 1
     "erf": Fit(lambda z: mpmath.erf(sqrt(z)) / sqrt(z) - 1, lambda z: sqrt(z) / mpmath.erf(sqrt(z)), 0, 1, (7, 12)),
     # erf(x) = 1 - exp(p(x)), x >= 1

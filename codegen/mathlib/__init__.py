@@ -21,12 +21,12 @@ from . import error_function, exponential, hyperbolic, inverse_trigonometric, lo
 from .format import FORMATS
 
 FUNCTIONS: dict[str, Callable[..., Expr]] = {
-    **{name: getattr(exponential, name) for name in ("exp", "exp2", "expm1")},
+    **{name: getattr(exponential, name) for name in ("exp", "exp2", "expm1", "sigmoid")},
     **{name: getattr(logarithm, name) for name in ("log", "log2", "log10", "log1p")},
     **{name: getattr(trigonometric, name) for name in ("sin", "cos", "tan")},
     **{name: getattr(inverse_trigonometric, name) for name in ("asin", "acos", "atan", "atan2")},
-    **{name: getattr(hyperbolic, name) for name in ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh")},
-    **{name: getattr(error_function, name) for name in ("erf", "erfc")},
+    **{name: getattr(hyperbolic, name) for name in ("sinh", "cosh", "tanh", "tanh_shrink", "asinh", "acosh", "atanh")},
+    **{name: getattr(error_function, name) for name in ("erf", "erfc", "ndtr")},
     **{name: getattr(power, name) for name in ("pow", "cbrt")},
 }
 

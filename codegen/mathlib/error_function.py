@@ -1,9 +1,11 @@
-"""erf and erfc.
+"""erf, erfc, and ndtr: the normal distribution function.
 
     erf(x)  = x + x p(x**2)                                          |x| < 1
             = 1 - exp(p(x))                                          above
     erfc(x) = 1 - erf(x)                                             |x| < 3/4
             = exp(-x**2) q p(1 - 2 K q), q = 1 / (x + K), K = 3/2      above
+
+    ndtr(x) = erfc(-x / sqrt 2) / 2, with exp(-x**2 / 2)
 
 The variable of erfc's last form maps x >= 0 to a finite interval (Shepherd and Laframboise, Mathematics of Computation
 36, 1981). x**2 is taken exactly, in two parts: an error of it is one of the exponent.
@@ -58,6 +60,7 @@ ERFC: dict[str, Coefficients] = {
     ),
 }  # fmt: skip
 K = 1.5
+SQRT_HALF = {"f32": (0.7071067690849304, 1.2101617485882343e-08), "f64": (0.7071067811865476, -4.833646656726457e-17)}
 ERF_MAX = {"f32": 4.0, "f64": 6.0}  # erf is 1 above
 ERFC_MAX = {"f32": 10.5, "f64": 28.0}  # erfc is 0 above
 
@@ -72,15 +75,30 @@ def erf(f: Format, x: Expr) -> Expr:
     return with_sign(f, Select(y < 1.0, _erf_small(f, y), large), x)
 
 
-def erfc(f: Format, x: Expr) -> Expr:
-    y = clamp_above(absolute(x), f.c(ERFC_MAX[f.dtype]))
-    square, rest = two_product(y, y)
+def _tail(f: Format, y: Expr, y_low: Expr, square: Expr, rest: Expr) -> Expr:
+    """erfc of y + y_low >= 3/4, whose square is given in two parts too."""
     e = exp(f, -square)
     total, lost = two_sum(y, f.c(K))
     q = 1.0 / total
     # q is off by a relative error of `wrong`, and so belongs to another x, where erfc(x) exp(x**2) is off by about 1.2
     # times that.
-    wrong = Fma(-q, total, f.c(1.0)) - q * lost
-    tail = Fma(e, wrong * 1.2 - rest, e) * (q * horner(ERFC[f.dtype], Fma(q, f.c(-2 * K), f.c(1.0))))
+    wrong = Fma(-q, total, f.c(1.0)) - q * (lost + y_low)
+    return Fma(e, wrong * 1.2 - rest, e) * (q * horner(ERFC[f.dtype], Fma(q, f.c(-2 * K), f.c(1.0))))
+
+
+def erfc(f: Format, x: Expr) -> Expr:
+    y = clamp_above(absolute(x), f.c(ERFC_MAX[f.dtype]))
+    tail = _tail(f, y, f.c(0.0), *two_product(y, y))
     large = Select(x < 0.0, 2.0 - tail, tail)
     return Select(y < 0.75, 1.0 - with_sign(f, _erf_small(f, y), x), large)
+
+
+def ndtr(f: Format, x: Expr) -> Expr:
+    size = clamp_above(absolute(x), f.c(1.5 * ERFC_MAX[f.dtype]))
+    root, root_low = SQRT_HALF[f.dtype]
+    y = size * root
+    y_low = Fma(size, f.c(root_low), Fma(size, f.c(root), -y))
+    square, rest = two_product(size, size)
+    tail = 0.5 * _tail(f, y, y_low, square * 0.5, rest * 0.5)
+    large = Select(x > 0.0, 1.0 - tail, tail)
+    return Select(y < 0.75, Fma(with_sign(f, _erf_small(f, y), x), f.c(0.5), f.c(0.5)), large)

@@ -1,9 +1,10 @@
-"""exp, exp2 and expm1: argument reduction, polynomial, reconstruction (Cody and Waite, Software Manual for the
+"""exp, exp2, expm1 and sigmoid: argument reduction, polynomial, reconstruction (Cody and Waite, Software Manual for the
 Elementary Functions, 1980; Moshier, Cephes, 1989).
 
     exp(x)   = 2**n * exp(r)                        n = round(x / ln 2), |r| <= ln(2)/2
     exp2(x)  = 2**n * 2**r                          n = round(x), |r| <= 1/2
     expm1(x) = 2**n * expm1(r) + (2**n - 1)
+    sigmoid(x) = 1 / (1 + e) or e / (1 + e)         e = exp(-|x|)
 
 Rounding to an integer by adding 1.5 * 2**p (p: bits of the fraction), which leaves the integer in the low bits of the
 sum, is in Muller et al., Handbook of Floating-Point Arithmetic (2018), ch. 10.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 
 from ..expr import Bitcast, Expr, Fma, Select
-from .format import Coefficients, Format, clamp_above, clamp_below, horner, with_sign
+from .format import Coefficients, Format, absolute, clamp_above, clamp_below, horner, with_sign
 
 # (exp(r) - 1) / r
 EXP: dict[str, Coefficients] = {
@@ -118,3 +119,21 @@ def expm1(f: Format, x: Expr) -> Expr:
     half = Bitcast(Bitcast(t, f.ints) << f.fraction, f.dtype)  # 2**n / 2
     p = Fma(r * r, horner(EXPM1[f.dtype], r), r)
     return with_sign(f, Fma(half, p, half - 0.5) * 2.0, x)
+
+
+def sigmoid(f: Format, x: Expr) -> Expr:
+    """A quotient of sums, corrected by what rounding e and 1 + e has lost: where e / (1 + e) is just below a power of 2
+    and e just above, each unit in the last place of e is two of the result."""
+    y = clamp_below(-absolute(x), f.c(LIMITS[f.dtype][0]))
+    t, _, r = reduced(f, y, f.bias + SPLIT[f.dtype])
+    first = Bitcast(Bitcast(t, f.ints) << f.fraction, f.dtype)
+    second = f.c(2.0 ** -SPLIT[f.dtype])
+    q = horner(EXP[f.dtype], r)
+    p = Fma(q, r, f.c(1.0))
+    e, e_low = (p * first) * second, (Fma(q, r, 1.0 - p) * first) * second
+    d = 1.0 + e
+    d_low = (e - (d - 1.0)) + e_low
+    negative = x < 0.0
+    quotient = Select(negative, e, f.c(1.0)) / d
+    inverse = Select(negative, 1.0 - quotient, quotient)  # 1 / d
+    return Fma(Select(negative, e_low, f.c(0.0)) - quotient * d_low, inverse, quotient)

@@ -51,6 +51,22 @@ TANH_LARGE: dict[str, Coefficients] = {
     ),
 }  # fmt: skip
 
+# (x - tanh(x)) / x**3 in powers of x**2, for |x| < 1.2
+TANH_SHRINK: dict[str, Coefficients] = {
+    "f32": (  # 2**-25.0
+        0.3333333432674408, -0.13333402574062347, 0.05397602543234825, -0.021899256855249405,
+        0.008898277767002583, -0.003539278404787183, 0.001248078653588891, -0.0003171912394464016,
+        3.9864717109594494e-05,
+    ),
+    "f64": (  # 2**-54.0
+        0.3333333333333333, -0.1333333333333255, 0.05396825396770107, -0.021869488520621778,
+        0.008863235298829349, -0.0035921259356647963, 0.0014558216753536334, -0.0005899733521697203,
+        0.00023896104740838754, -9.652378872225028e-05, 3.858108046188288e-05, -1.4956983642912845e-05,
+        5.412328465555605e-06, -1.726313564786623e-06, 4.5104782580616965e-07, -8.798101700780786e-08,
+        1.1153311159702982e-08, -6.797262825953973e-10,
+    ),
+}  # fmt: skip
+
 
 def sinh(f: Format, x: Expr) -> Expr:
     y = absolute(x)
@@ -76,6 +92,13 @@ def tanh(f: Format, x: Expr) -> Expr:
     scale = Bitcast(Bitcast(t, f.ints) << f.fraction, f.dtype)
     e = Fma(horner(TANH_LARGE[f.dtype], r), scale, f.c(1.0))  # exp(2y) + 1
     return with_sign(f, Select(y < 0.55, small, 1.0 - 2.0 / e), x)
+
+
+def tanh_shrink(f: Format, x: Expr) -> Expr:
+    """x - tanh(x), which cancels where x is small."""
+    y = absolute(x)
+    z = y * y
+    return with_sign(f, Select(y < 1.2, (y * z) * horner(TANH_SHRINK[f.dtype], z), y - tanh(f, y)), x)
 
 
 def _is_large(f: Format, x: Expr) -> Expr:

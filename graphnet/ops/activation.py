@@ -63,8 +63,7 @@ class Sigmoid(Unary):
         return np.exp(-np.logaddexp(0, -x.astype(np.float64))).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
-        e = unary("exp", -unary("abs", x))
-        return select(x < 0, e, 1.0) / (1.0 + e)
+        return unary("sigmoid", x)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (cotangent * (node * (1.0 - node)),)
@@ -160,15 +159,16 @@ class Softsign(Unary):
 
 @dataclass(frozen=True)
 class TanhShrink(Unary):
-    """x - tanh(x). Derivative tanh(x)^2."""
+    """x - tanh(x), accurate near 0. Derivative tanh(x)^2."""
 
     name = "tanh_shrink"
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return x - np.tanh(x)
+        wide = x.astype(np.longdouble)
+        return (wide - np.tanh(wide)).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
-        return x - unary("tanh", x)
+        return unary("tanh_shrink", x)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (cotangent * apply(Square(), apply(Tanh(), node.inputs[0])),)

@@ -1,4 +1,4 @@
-"""The error function and its complement."""
+"""The error function, its complement, and the normal distribution function."""
 
 from __future__ import annotations
 
@@ -50,3 +50,21 @@ class Erfc(Unary):
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         return (-(cotangent * _bell(node.inputs[0])),)
+
+
+@dataclass(frozen=True)
+class Ndtr(Unary):
+    """The normal distribution function, erfc(-x / sqrt 2) / 2. Derivative exp(-x^2 / 2) / sqrt(2 pi)."""
+
+    name = "ndtr"
+
+    def evaluate(self, x: np.ndarray) -> np.ndarray:
+        wide = np.asarray(x, np.float64) * -math.sqrt(0.5)
+        return np.asarray(0.5 * np.vectorize(math.erfc, otypes="d")(wide), dtype=x.dtype)
+
+    def scalar(self, x: Expr) -> Expr:
+        return unary("ndtr", x)
+
+    def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
+        bell = apply(Exp(), apply(Square(), node.inputs[0]) * -0.5)
+        return (cotangent * (bell * (1 / math.sqrt(2 * math.pi))),)

@@ -16,10 +16,8 @@ from ..op import Sample
 from .activation import Sigmoid, Softplus, Tanh, check_finite
 from .compare import where
 from .elementwise import Unary
-from .error_function import Erfc
+from .error_function import Ndtr
 from .power import Exp, Square
-
-SQRT_HALF = math.sqrt(0.5)
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,7 @@ class Silu(_Gated):
 
     def scalar(self, x: Expr) -> Expr:
         scaled = x if self.alpha == 1 else x * self.alpha
-        e = unary("exp", -unary("abs", scaled))
-        return select(scaled < 0, x * e, x) / (1.0 + e)
+        return x * unary("sigmoid", scaled)
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         (x,) = node.inputs
@@ -63,7 +60,7 @@ class Silu(_Gated):
 
 @dataclass(frozen=True)
 class Gelu(_Gated):
-    """x times the normal distribution function of x, x erfc(-x / sqrt 2) / 2; approximate="tanh": x (1 + tanh u) / 2 =
+    """x ndtr(x), times the normal distribution function of x; approximate="tanh": x (1 + tanh u) / 2 =
     x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3). (Hendrycks and Gimpel, Gaussian error linear units, 2016.)"""
 
     name = "gelu"
@@ -76,23 +73,21 @@ class Gelu(_Gated):
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         wide = x.astype(np.float64)
         if self.approximate == "none":
-            gate = 0.5 * np.vectorize(math.erfc, otypes="d")(-wide * SQRT_HALF)
+            gate = 0.5 * np.vectorize(math.erfc, otypes="d")(-wide * math.sqrt(0.5))
         else:
             gate = np.exp(-np.logaddexp(0, -2 * math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)))
         return np.asarray(wide * gate, dtype=x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
         if self.approximate == "none":
-            return x * 0.5 * unary("erfc", x * -SQRT_HALF)
-        u = x * (x * x * (2 * C3) + 2 * C1)
-        e = unary("exp", -unary("abs", u))
-        return select(u < 0, x * e, x) / (1.0 + e)
+            return x * unary("ndtr", x)
+        return x * unary("sigmoid", x * (x * x * (2 * C3) + 2 * C1))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         (x,) = node.inputs
         if self.approximate == "none":
             bell = apply(Exp(), apply(Square(), x) * -0.5) * (1 / math.sqrt(2 * math.pi))
-            return (cotangent * (apply(Erfc(), x * -SQRT_HALF) * 0.5 + x * bell),)
+            return (cotangent * (apply(Ndtr(), x) + x * bell),)
         square = apply(Square(), x)
         s = apply(Sigmoid(), x * (square * (2 * C3) + 2 * C1))
         slope = square * (6 * C3) + 2 * C1
@@ -143,7 +138,7 @@ class HardSwish(_Gated):
         return (wide * np.clip(wide / 6 + 0.5, 0, 1)).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
-        gate = x * (1 / 6) + 0.5
+        gate = (x + 3.0) * (1 / 6)
         return x * select(gate < 0, 0, select(gate > 1, 1, gate))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:

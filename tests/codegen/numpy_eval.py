@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from codegen.dtypes import numpy_dtype
-from codegen.expr import Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, Var
+from codegen.expr import MATH, MATH2, Binary, Bitcast, Cast, Const, Expr, Fma, Select, Unary, Var
+from codegen.mathlib import expansion
 from codegen.traverse import walk
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -55,6 +56,10 @@ def _node(x: Expr, memo: dict[int, Array], variables: dict[str, Array]) -> Array
             return np.asarray(value, numpy_dtype(dtype))
         case Var(name):
             return variables[name]
+        case Unary(op, a) if op in MATH:
+            return evaluate(expansion(op, a.dtype), {"x": memo[id(a)]})
+        case Binary(op, a, b) if op in MATH2:
+            return evaluate(expansion(op, a.dtype), {"x": memo[id(a)], "y": memo[id(b)]})
         case Unary(op, a):
             return UNARY[op](memo[id(a)])
         case Binary(op, a, b):

@@ -22,7 +22,7 @@ from .numpy_eval import evaluate
 Array = np.ndarray[Any, np.dtype[Any]]
 PAGE = Path(__file__).parent.parent.parent / "docs" / "numerics.md"
 NAMES = (*MATH, "pow", "atan2")
-IN_NUMPY = tuple(name for name in NAMES if name not in ("erf", "erfc"))
+IN_NUMPY = tuple(name for name in NAMES if name not in ("erf", "erfc", "ndtr", "sigmoid", "tanh_shrink"))
 NUMPY = {
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh", "acosh": "arccosh",
     "atanh": "arctanh", "pow": "power",
@@ -44,6 +44,9 @@ EXACT: dict[str, Callable[..., Any]] = {name: getattr(mpmath, name) for name in 
     "log2": lambda x: mpmath.log(x, 2),
     "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)),
     "erfc": lambda x: mpmath.erfc(min(max(x, -40), 120)),
+    "ndtr": lambda x: mpmath.erfc(min(max(-x / mpmath.sqrt(2), -40), 120)) / 2,
+    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "tanh_shrink": lambda x: x - mpmath.tanh(x) if abs(x) > 1e-9 else x**3 / 3,
     "pow": lambda x, y: x**y,
     **{name: _at_any_size(getattr(mpmath, name)) for name in ("sin", "cos", "tan")},
 }
@@ -58,6 +61,7 @@ INTERVALS: dict[str, list[tuple[float, float]]] = {
     "atan": [(-3, 3), (0.9, 1.1)], "sinh": [(-3, 3), (-np.inf, np.inf)], "cosh": [(-3, 3), (-np.inf, np.inf)],
     "tanh": [(-3, 3), (0.5, 0.6)], "asinh": [(-3, 3), (-1e4, 1e4)], "acosh": [(1, 3), (1, 1e4)],
     "atanh": [(-1, 1), (-0.1, 0.1)], "erf": [(-4, 4), (0.9, 1.1)], "erfc": [(-6, 28), (0, 2)], "cbrt": [(-10, 10)],
+    "ndtr": [(-38, 9), (-3, 3)], "sigmoid": [(-np.inf, 40), (-10, 3)], "tanh_shrink": [(-3, 3), (1.1, 1.3)],
     "pow": [], "atan2": [],
 }  # fmt: skip
 DOMAINS = {
