@@ -6,10 +6,15 @@ the gradient is what the op's `gradient` gives for a cotangent g, written out.
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import inspect
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import graphnet as gn
@@ -17,6 +22,9 @@ import graphnet as gn
 from .errors import GradientError, GraphnetError
 from .node import Constant, Input, Node, Parameter, apply, input
 from .op import OPS, Op, Sample
+
+# Named by many converters that are about something else.
+AUXILIARY = {"cast", "reshape", "broadcast_to", "where", "size", "iota"}
 
 LONGEST = 240  # characters of a gradient that is written out
 
@@ -67,7 +75,7 @@ def entry(op: type[Op]) -> str:
         "kind": f"{op.kind}: {KINDS[op.kind]}",
         "shapes": shapes(op),
         "gradient": gradient(op),
-        "ONNX": ", ".join(ONNX.get(op.name, ())),
+        "ONNX": ", ".join(onnx_names().get(op.name, ())),
     }
     lines = [f"### {op.name}", "", f"    {signature(op)}", "", inspect.cleandoc(op.__doc__ or ""), ""]
     lines += [f"- {what}: {text}" for what, text in rows.items() if text]
@@ -162,6 +170,83 @@ def _count(n: Node, until: Node) -> int:
     return len(seen)
 
 
+# ------------------------------------------------------------------------------------------- ONNX
+
+
+@cache
+def onnx_names() -> dict[str, tuple[str, ...]]:
+    """The ONNX ops that become each op of ours, or a graph with it; nothing where the extra [onnx] is not installed.
+
+    Read off the converters: what of `gn` their code names, and what the small functions in its tables make."""
+    if importlib.util.find_spec("onnx") is None:
+        return {}
+    table = importlib.import_module("graphnet.onnx.table")
+    importlib.import_module("graphnet.onnx")
+    found: dict[str, set[str]] = {}
+    for row in table.rows():
+        for name in _made(row.convert, set()):
+            found.setdefault(name, set()).add(row.op if row.domain == table.MAIN else f"{row.domain}.{row.op}")
+    for row in table.rows():  # what is about one of those
+        if row.op.lower() in AUXILIARY:
+            found.setdefault(row.op.lower(), set()).add(row.op)
+    return {name: tuple(sorted(ops)) for name, ops in found.items()}
+
+
+def _made(function: Any, seen: set[Any], depth: int = 4) -> set[str]:
+    """The names of ops that a converter names, itself or in the functions that it calls."""
+    if function in seen or depth == 0:
+        return set()
+    seen.add(function)
+    found: set[str] = set()
+    for thing in _named(function):
+        if inspect.isclass(thing) and issubclass(thing, Op) and thing.name:
+            found.add(thing.name)
+        elif inspect.isfunction(thing):
+            name = thing.__name__.removesuffix("_")
+            found |= {name} if name in OPS and "onnx" not in thing.__module__ else _made(thing, seen, depth - 1)
+    for cell in (function.__closure__ or ()) if "onnx" in function.__module__ else ():
+        inner = cell.cell_contents
+        if inspect.isfunction(inner):
+            takes_a_call = list(inspect.signature(inner).parameters)[:1] == ["c"]
+            found |= _made(inner, seen, depth) if takes_a_call else _tried(inner)
+    return {n for n in found if OPS[n].kind != "leaf"} - AUXILIARY
+
+
+def _named(function: Any) -> list[Any]:
+    """What of graphnet the source of a function names, as `gn.name` or by a name of its module."""
+    function = inspect.unwrap(function)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError):  # a part of an expression, such as a lambda in a table
+        return []
+    found: list[Any] = []
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "gn":
+            found.append(OPS.get(n.attr) or vars(gn).get(n.attr))
+        elif isinstance(n, ast.Name):
+            thing = function.__globals__.get(n.id)
+            found += thing.values() if isinstance(thing, dict) else thing if isinstance(thing, tuple) else (thing,)
+    return [f for f in found if getattr(f, "__module__", "").startswith("graphnet.")]
+
+
+def _tried(function: Any) -> set[str]:
+    """The ops that a function of one node or two makes."""
+    if function.__name__ in OPS:
+        return {function.__name__}
+    for dtype in ("float32", "int32", "bool"):
+        for count in (1, 2):
+            try:
+                made = function(*(input(f"x{k}", (2,), dtype) for k in range(count)))
+            except (GraphnetError, TypeError):
+                continue
+            if isinstance(made, Node) and made.op.kind != "leaf":
+                return {made.op.name}
+    return set()
+
+
+# --------------------------------------------------------------------------------- expressions as text
+
+
 class _Writer:
     """Expressions in one line."""
 
@@ -198,6 +283,3 @@ def _value(v: Any) -> str:
 
 def _default(op: Op, name: str) -> Any:
     return next(f.default for f in fields(op) if f.name == name)
-
-
-ONNX: dict[str, tuple[str, ...]] = {}
