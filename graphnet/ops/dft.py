@@ -48,7 +48,7 @@ class _Line(Op):
     def _check(self, x: Type, complex: bool, n: Extent | None = None) -> int:
         """The number of points."""
         if not x.is_float or x.dtype in STORAGE:
-            raise DTypeError(f"{self.name} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+            raise DTypeError(f"{self.name} takes floats, not {x.dtype}; convert with gn.cast")
         if not 0 <= self.axis < x.rank - complex or (complex and x.shape[-1] != 2):
             pairs = " and pairs in the last axis" if complex else ""
             raise ShapeError(f"{self.name} needs points along axis {self.axis}{pairs}, not {x}")

@@ -195,7 +195,7 @@ def _length(x: Node, axis: int) -> int:
 def _arguments(op: str, x: Node, axes: Sequence[int] | None, norm: str, complex: bool) -> tuple[Node, list[int]]:
     """x as what is transformed, and the axes as numbers >= 0."""
     if not x.type.is_float or x.dtype in STORAGE:
-        raise DTypeError(f"{op} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+        raise DTypeError(f"{op} takes floats, not {x.dtype}; convert with gn.cast")
     if norm not in NORMS:
         raise GraphnetError(f"{op}: norm must be {', '.join(map(repr, NORMS))}, not {norm!r}")
     if complex and (x.rank < 2 or x.shape[-1] not in (1, 2)):

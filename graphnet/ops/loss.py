@@ -38,7 +38,7 @@ class CrossEntropy(Op):
 
     def infer(self, logits: Type, labels: Type) -> Type:
         if not logits.is_float:
-            raise DTypeError(f"logits must be float32 or float64, not {logits.dtype}")
+            raise DTypeError(f"logits must be floats, not {logits.dtype}")
         if labels.is_float or labels.dtype == "bool":
             raise DTypeError(f"labels must be class numbers, such as int32, not {labels.dtype}")
         if logits.rank != 2 or labels.rank != 1:

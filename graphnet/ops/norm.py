@@ -120,7 +120,7 @@ def _others(rank: int, axis: int) -> tuple[int, ...]:
 def _check(op: str, x: Type, axis: int, vectors: dict[str, Type]) -> None:
     """x (N, C, ...) of floats, and vectors (C,) of the same dtype."""
     if not x.is_float:
-        raise DTypeError(f"{op} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+        raise DTypeError(f"{op} takes floats, not {x.dtype}; convert with gn.cast")
     if x.rank < 2 or not 0 <= axis < x.rank:
         raise ShapeError(f"{op} needs a batch with channels, such as (N,C,H,W), on axis {axis}; not {x}")
     for name, v in vectors.items():

@@ -171,7 +171,7 @@ class CentredSquares(Reduction):
 
     def infer(self, x: Type) -> Type:
         if not x.is_float:
-            raise DTypeError(f"{self.name} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+            raise DTypeError(f"{self.name} takes floats, not {x.dtype}; convert with gn.cast")
         return super().infer(x)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ class AlongAxis(Op):
 
     def infer(self, x: Type) -> Type:
         if not x.is_float:
-            raise DTypeError(f"{self.name} takes float32 and float64, not {x.dtype}; convert with gn.cast")
+            raise DTypeError(f"{self.name} takes floats, not {x.dtype}; convert with gn.cast")
         if not 0 <= self.axis < x.rank:
             raise ShapeError(f"axis {self.axis} is out of range for {x}")
         if x.shape[self.axis] == 0:
