@@ -1,4 +1,4 @@
-"""The polynomials of codegen/mathlib: minimax fits, printed as Python tuples.
+"""The polynomials of codegen/mathlib: minimax fits, printed as Python tuples. (Those of exp, log and tanh are older.)
 
     python tools/minimax.py [NAME ...]
 
