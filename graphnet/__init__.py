@@ -52,7 +52,7 @@ from .ops.division import floor_divide, fmod, remainder, trunc_divide
 from .ops.einsum import einsum
 from .ops.elementwise import cast
 from .ops.fft import fft, fft2, fftn, ifft, ifft2, ifftn, irfft, irfft2, irfftn, rfft, rfft2, rfftn
-from .ops.grid_sample import grid_sample
+from .ops.grid_sample import affine_grid, grid_sample
 from .ops.index import expand_dims, flatten, squeeze
 from .ops.integer_power import integer_power
 from .ops.linalg import det, dot, gemm, inner, inv, kron, linear, matrix_norm, outer, tensordot, vecdot
@@ -213,6 +213,7 @@ __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "add",
+    "affine_grid",
     "all",
     "any",
     "apply",

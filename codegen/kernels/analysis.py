@@ -173,16 +173,17 @@ def _flat_axis(run: list[Axis], name: str = "e") -> Axis:
 def _flatten(c: Computation, run: list[Axis], flat: Axis) -> Computation:
     """The computation with every access along the axes `run` as one along `flat`, on buffers of one dimension."""
     merged = [a.name for a in run]
+    memo: dict[int, Expr] = {}
+
+    def leaf(x: Expr) -> Expr | None:
+        if isinstance(x, Load):
+            access = _flat_access(x.buffer, tuple(map(on, x.index)), merged, flat)  # an index may load too
+            assert access is not None
+            return Load(access[0], (access[1],))
+        return None
 
     def on(e: Expr) -> Expr:
-        def leaf(x: Expr) -> Expr | None:
-            if isinstance(x, Load):
-                access = _flat_access(x.buffer, x.index, merged, flat)
-                assert access is not None
-                return Load(access[0], (access[1],))
-            return None
-
-        return transform(e, leaf)
+        return transform(e, leaf, memo)
 
     def on_store(s: Store) -> Store:
         access = _flat_access(s.buffer, s.index, merged, flat)

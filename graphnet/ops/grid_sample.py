@@ -1,4 +1,5 @@
-"""Images read between their pixels, at coordinates that are values of the graph: grid_sample. A composite of gathers.
+"""Images read between their pixels, at coordinates that are values of the graph: grid_sample, and affine_grid, which
+makes such. Composites of gathers.
 
 Along each axis a coordinate has taps: the nearest pixel, the two around it (linear), or four (cubic convolution with
 a = -0.75, Keys 1981). A sample is the sum over all combinations of taps of weight * pixel. Derivatives flow to the
@@ -11,8 +12,10 @@ from collections.abc import Sequence
 from itertools import product
 from math import prod
 
+import numpy as np
+
 from ..errors import GraphnetError, ShapeError
-from ..node import Node, apply
+from ..node import Node, apply, constant
 from ..site import located
 from ..types import concrete
 from .arithmetic import maximum, minimum
@@ -22,6 +25,7 @@ from .division import remainder
 from .elementwise import cast
 from .gather import Take
 from .index import index
+from .matmul import matmul, matrix_transpose
 from .rounding import Floor, Round
 
 SAMPLING = ("nearest", "linear", "cubic")
@@ -84,7 +88,8 @@ def _taps(
             there = logical_and(pixel >= 0.0, pixel <= extent - 1.0)
         elif padding == "reflection":
             pixel = _reflected(pixel, low, high)
-        found.append((cast(_clipped(pixel, 0.0, extent - 1.0), "int64"), w, there))
+        inside = minimum(where(pixel > 0.0, pixel, 0.0), extent - 1.0)  # NaN too
+        found.append((cast(inside, "int64"), w, there))
     return found
 
 
@@ -146,3 +151,17 @@ def grid_sample(x: Node, grid: Node, mode: str = "linear", padding: str = "zeros
         ends.append((0.0, n - 1.0) if align_corners else (-0.5, n - 0.5))
     y = sample(x, coordinates, mode, padding, ends)
     return reshape(y, (*x.shape[:2], *grid.shape[1:-1]))
+
+
+@located
+def affine_grid(theta: Node, size: Sequence[int], align_corners: bool = False) -> Node:
+    """theta (N, d, d + 1), size (N, C, ...) of d more extents -> the grid (N, ..., d) of places theta @ (x, y, 1), for
+    `grid_sample`. torch.nn.functional.affine_grid."""
+    spatial = tuple(size[2:])
+    d = len(spatial)
+    if d not in (2, 3) or theta.rank != 3 or theta.shape[1:] != (d, d + 1):
+        raise ShapeError(f"affine_grid: size {tuple(size)} needs matrices (N, {d}, {d + 1}), not {theta!r}")
+    lines = [np.linspace(-1, 1, n) * (1 if align_corners else (n - 1) / n) if n > 1 else np.zeros(n) for n in spatial]
+    mesh = np.meshgrid(*lines, indexing="ij")
+    base = np.stack([*(m.reshape(-1) for m in reversed(mesh)), np.ones(prod(spatial))], -1)
+    return reshape(matmul(constant(base, theta.dtype), matrix_transpose(theta)), (theta.shape[0], *spatial, d))

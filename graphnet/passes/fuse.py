@@ -34,6 +34,7 @@ from ..module import Decision, Group, Module
 from ..node import Node
 from ..ops.broadcast import BroadcastTo, Reshape
 from ..ops.elementwise import Cast
+from ..ops.gather import Take
 from ..ops.move import Slice, Transpose
 from ..ops.relayout import Relayout
 from ..types import elements
@@ -89,11 +90,12 @@ class _Fuser:
         self.decisions: list[Decision] = []
 
     def operands(self) -> set[Node]:
-        """Nodes that must be in memory because a product or window reads them again and again."""
+        """Nodes that must be in memory because a product or window reads them again and again, or because they are
+        indices: what computes an index inside of another's grows without bound."""
         found: set[Node] = set()
         for n in self.order:
-            if n.op.kind in ("contract", "window", "transform", "serial"):
-                for i in n.inputs:
+            if n.op.kind in ("contract", "window", "transform", "serial") or isinstance(n.op, Take):
+                for i in n.inputs[1:] if isinstance(n.op, Take) else n.inputs:
                     while isinstance(i.op, VIEWS) or self.is_view(i) or _filled(i, n):
                         i = i.inputs[0]
                     if i.op.kind != "leaf":
