@@ -46,7 +46,8 @@ GRAPHNET = (
     ("function",),
     ("show.*",),
     ("graphnet",),
-    ("models.*", "bench.*", "onnx.*", "reference"),
+    ("models.*", "bench.*", "reference"),
+    ("onnx.*",),
     ("training",),
     ("cli.*",),
 )

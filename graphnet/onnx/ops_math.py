@@ -50,7 +50,7 @@ UNARY: dict[str, Unary] = {
     "Sin": gn.sin,
     "Sinh": gn.sinh,
     "Softplus": gn.softplus,
-    "Softsign": lambda x: x / (1.0 + abs(x)),
+    "Softsign": gn.softsign,
     "Sqrt": gn.sqrt,
     "Tan": gn.tan,
     "Tanh": gn.tanh,

@@ -37,16 +37,12 @@ def _reduction(function: Reduction, axes_of: Callable[[Call], tuple[int, ...] | 
     return convert
 
 
-def _l2(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
-    return gn.sqrt(gn.sum(gn.square(x), axes, keepdims))
-
-
 def _extreme(function: Reduction, sign: int) -> Reduction:
     """max or min; of no elements it is the least (greatest) value of the type."""
 
     def reduced(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
         if x.dtype == "bool":
-            return gn.cast(reduced(gn.cast(x, "uint8"), axes, keepdims), "bool")
+            return (gn.any if sign > 0 else gn.all)(x, axes, keepdims)
         if not any(x.shape[a] == 0 for a in axes):
             return function(x, axes, keepdims)
         limits = np.iinfo(x.dtype) if not x.type.is_float else None
@@ -57,13 +53,9 @@ def _extreme(function: Reduction, sign: int) -> Reduction:
     return reduced
 
 
-def _logsumexp(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
-    if not axes:
-        return x
-    greatest = _extreme(gn.max, 1)(x, axes, True)
-    shift = gn.stop_gradient(gn.where(abs(greatest) < float("inf"), greatest, 0.0))
-    out = gn.log(gn.sum(gn.exp(x - shift), axes, True)) + shift
-    return out if keepdims else gn.squeeze(out, axes)
+def _log_sum_exp(x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+    """Of no elements it is -inf."""
+    return gn.logsumexp(x, axes, keepdims) if all(x.shape[a] != 0 for a in axes) else gn.log_sum(x, axes, keepdims)
 
 
 # Op: what it computes, and from which version on its axes are an input.
@@ -74,10 +66,10 @@ REDUCTIONS: dict[str, tuple[Reduction, int]] = {
     "ReduceMin": (_extreme(gn.min, -1), 18),
     "ReduceProd": (gn.prod, 18),
     "ReduceL1": (lambda x, axes, keepdims: gn.sum(abs(x), axes, keepdims), 18),
-    "ReduceL2": (_l2, 18),
-    "ReduceSumSquare": (lambda x, axes, keepdims: gn.sum(x * x, axes, keepdims), 18),
-    "ReduceLogSum": (lambda x, axes, keepdims: gn.log(gn.sum(x, axes, keepdims)), 18),
-    "ReduceLogSumExp": (_logsumexp, 18),
+    "ReduceL2": (gn.vector_norm, 18),
+    "ReduceSumSquare": (gn.sum_square, 18),
+    "ReduceLogSum": (gn.log_sum, 18),
+    "ReduceLogSumExp": (_log_sum_exp, 18),
 }
 
 for _name, (_function, _since) in REDUCTIONS.items():

@@ -31,8 +31,8 @@ from .backend import prepare
 from .errors import UnsupportedError
 
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted", "light")
-# Cases whose expected values are further from the exact ones than the case allows: onnx makes them when they are loaded,
-# and NumPy from version 2 on transforms float32 in float32 (2e-7 where 0 is exact, of values up to 54).
+# Cases whose expected values are further from the exact ones than the case allows: onnx makes them when it is asked
+# for them, and NumPy from version 2 on transforms float32 in float32 (2e-7 where 0 is exact, of values up to 54).
 INEXACT = {"test_dft_inverse": 1e-6, "test_dft_inverse_opset19": 1e-6}  # the absolute tolerance instead
 PASSED, REFUSED, WRONG = "passed", "refused", "wrong"
 
