@@ -54,6 +54,7 @@ GRAPHNET = (
 
 # Imports at run time, each of something that may be missing or that a command line should not wait for.
 LATE = {
+    "graphnet/reference.py": "the converters of graphnet.onnx, where the extra [onnx] is installed",
     "graphnet/__init__.py": "graphnet.onnx, of the extra [onnx]",
     "graphnet/cli/__init__.py": "the module of the command that was asked for",
     "graphnet/data.py": "scikit-learn, of the extra [demo]",
