@@ -6,7 +6,6 @@ import inspect
 
 import onnx
 
-from ..reference import onnx_names
 from .functions import is_defined
 from .table import MAIN, NEWEST, rows
 
@@ -51,12 +50,8 @@ gradients = gn.gradient(loss, model.parameters)          # trains on from model.
 def markdown() -> str:
     """docs/onnx.md."""
     newest = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in NEWEST.items())
-    parts = [HEAD, f"## Ops\n\nOperator sets up to {newest}.\n"]
-    parts.append("| op | from version | made of | |\n|---|---|---|---|")
-    inverse: dict[str, list[str]] = {}
-    for ours, theirs in sorted(onnx_names().items()):
-        for op in theirs:
-            inverse.setdefault(op, []).append(f"`{ours}`")
+    parts = [HEAD, f"## Ops\n\nOperator sets up to {newest}. `graphnet ops` says which ops they become.\n"]
+    parts.append("| op | from version | |\n|---|---|---|")
     found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for r in rows():
         doc = " ".join((inspect.getdoc(r.convert) or "").split())
@@ -65,7 +60,7 @@ def markdown() -> str:
         notes = list(dict.fromkeys(doc for _, doc in versions if doc))
         since = ", ".join(str(v) for v, _ in versions)
         name = f"{domain}.{op}" if domain else op
-        parts.append(f"| {name} | {since} | {', '.join(inverse.get(name, ()))} | {' '.join(notes)} |")
+        parts.append(f"| {name} | {since} | {' '.join(notes)} |")
     defined = [s.name for s in _schemas() if is_defined(s.domain, s.name, NEWEST.get(s.domain, 0))]
     parts.append("\nThese are written out as the standard defines them by others, as far as those are supported:\n")
     parts.append(", ".join(sorted(defined)) + ".")
