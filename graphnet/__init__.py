@@ -38,6 +38,7 @@ from .ops.conv3d import conv3d
 from .ops.conv_integer import conv_integer, conv_quantized
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.cumulative import cumprod, cumsum, linear_recurrence
+from .ops.deform_conv import deform_conv2d
 from .ops.distance import (
     cosine_similarity,
     hinge_embedding_loss,
@@ -262,6 +263,7 @@ __all__ = [
     "cumprod",
     "cumsum",
     "custom_gradient",
+    "deform_conv2d",
     "depth_to_space",
     "det",
     "diagonal",
