@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 from .errors import GraphnetError, VerifyError
 from .node import Graph, Input, Node, Parameter
 from .site import where
@@ -37,7 +39,12 @@ def verify(graph: Graph) -> None:
             raise VerifyError(f"parameter {p.name!r} is {p.type}, its new value {new.type}{where(new.sites)}")
 
 
+_right: WeakSet[Node] = WeakSet()  # nodes that had the type that their op infers: nodes do not change
+
+
 def _check_type(n: Node) -> None:
+    if n in _right:
+        return
     if not isinstance(n.type, Type):
         raise VerifyError(f"{n.op.name} has no type but {n.type!r}")
     try:
@@ -46,3 +53,4 @@ def _check_type(n: Node) -> None:
         raise VerifyError(f"{n!r} does not accept its inputs: {e}{where(n.sites)}") from None
     if t != n.type:
         raise VerifyError(f"{n!r} should be {t}{where(n.sites)}")
+    _right.add(n)

@@ -72,23 +72,40 @@ def transforms(m: int, r: int) -> Transforms:
 Name = Callable[[Expr], Expr]  # binds an expression to a name, and gives the name
 
 
+Row = tuple[tuple[float, int], ...]  # a weighted sum: factors, and which values
+
+
 def combine(matrix: Matrix, values: Sequence[Expr], name: Name) -> list[Expr]:
     """matrix @ values. Rows are taken in pairs where that saves work: even + odd, even - odd."""
     results: list[Expr | None] = [None] * len(matrix)
+    for i, j, row, odd in _plan(matrix):
+        if j is None:
+            results[i] = name(_sum(row, values))
+        else:
+            e, o = name(_sum(row, values)), name(_sum(odd, values))
+            results[i], results[j] = name(Binary("add", e, o)), name(Binary("sub", e, o))
+    return [x for x in results if x is not None]
+
+
+@cache
+def _plan(matrix: Matrix) -> tuple[tuple[int, int | None, Row, Row], ...]:
+    """Which rows are computed as they are, (i, None, row, ()), and which as pairs, (i, j, even, odd)."""
+    plan: list[tuple[int, int | None, Row, Row]] = []
+    done: set[int] = set()
     for i, row in enumerate(matrix):
-        if results[i] is not None:
+        if i in done:
             continue
         for j in range(i + 1, len(matrix)):
             even = tuple((a + b) / 2 for a, b in zip(row, matrix[j], strict=True))
             odd = tuple((a - b) / 2 for a, b in zip(row, matrix[j], strict=True))
             shared = _terms(even) + _terms(odd) + 2
-            if results[j] is None and any(even) and any(odd) and shared < _terms(row) + _terms(matrix[j]):
-                e, o = name(_sum(even, values)), name(_sum(odd, values))
-                results[i], results[j] = name(Binary("add", e, o)), name(Binary("sub", e, o))
+            if j not in done and any(even) and any(odd) and shared < _terms(row) + _terms(matrix[j]):
+                plan.append((i, j, _row(even), _row(odd)))
+                done.add(j)
                 break
         else:
-            results[i] = name(_sum(row, values))
-    return [x for x in results if x is not None]
+            plan.append((i, None, _row(row), ()))
+    return tuple(plan)
 
 
 @cache
@@ -109,11 +126,16 @@ def _terms(row: Sequence[Fraction]) -> int:
     return sum(1 for c in row if c)
 
 
-def _sum(row: Sequence[Fraction], values: Sequence[Expr]) -> Expr:
-    """A weighted sum; terms of weight one first, since they cost only an addition."""
+def _row(row: Sequence[Fraction]) -> Row:
+    """Terms of weight one first, since they cost only an addition."""
+    return tuple(sorted(((float(c), k) for k, c in enumerate(row) if c), key=lambda t: abs(t[0]) != 1))
+
+
+def _sum(row: Row, values: Sequence[Expr]) -> Expr:
     total: Expr | None = None
-    for c, x in sorted(((c, x) for c, x in zip(row, values, strict=True) if c), key=lambda t: abs(t[0]) != 1):
-        weight = const(float(c), x.dtype)
+    for c, k in row:
+        x = values[k]
+        weight = const(c, x.dtype)
         if total is None:
             total = x if c == 1 else Binary("mul", x, weight)
         elif abs(c) == 1:

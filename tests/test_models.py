@@ -11,10 +11,21 @@ import pytest
 
 import graphnet as gn
 from graphnet.bench import harness
-from graphnet.models import MODELS, Model, alexnet, classifier, resnet18, resnet18_training, vgg16
+from graphnet.models import (
+    MODELS,
+    Model,
+    alexnet,
+    classifier,
+    resnet18,
+    resnet18_training,
+    resnet164,
+    resnet164_training,
+    vgg16,
+)
 from graphnet.training import inference, training_step
 
 PUBLISHED = {"alexnet": 61_100_840, "vgg16": 138_357_544, "resnet18": 11_689_512}
+COMPARED = [*PUBLISHED, "resnet164"]
 CLASSES = 5
 
 
@@ -26,7 +37,8 @@ class Small:
     batch: int
 
 
-SMALL = {"alexnet": Small((3, 67, 63), 2), "vgg16": Small((3, 32, 32), 2), "resnet18": Small((3, 45, 64), 4)}
+SMALL = {"alexnet": Small((3, 67, 63), 2), "vgg16": Small((3, 32, 32), 2), "resnet18": Small((3, 45, 64), 4),
+         "resnet164": Small((3, 11, 12), 4)}  # fmt: skip
 
 
 def small(name: str, dtype: str = "float32") -> Model:
@@ -34,6 +46,9 @@ def small(name: str, dtype: str = "float32") -> Model:
     if name == "resnet18":
         network = partial(resnet18, classes=CLASSES, width=8)
         training = partial(resnet18_training, classes=CLASSES, width=8)
+    elif name == "resnet164":
+        network = partial(resnet164, classes=CLASSES, blocks=2)
+        training = partial(resnet164_training, classes=CLASSES, blocks=2)
     else:
         network = partial({"alexnet": alexnet, "vgg16": vgg16}[name], classes=CLASSES, width=24)
     return classifier(name, network, image, training, dtype)
@@ -53,7 +68,7 @@ def test_they_have_as_many_parameters_as_published(name: str) -> None:
     assert not set(model.params.values()) & set(model.statistics)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", COMPARED)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_loss_and_gradients_are_those_of_pytorch(name: str, dtype: str, tolerance: float) -> None:
     """Of the training graph; running statistics too. Differences are relative to the greatest value of an array."""
@@ -90,7 +105,14 @@ def test_loss_and_gradients_are_those_of_pytorch(name: str, dtype: str, toleranc
         close(f.state.array(p), theirs[p.name].numpy(), p.name)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+def test_resnet164_has_1_7_million_parameters() -> None:
+    model = MODELS["resnet164"]()
+    assert sum(math.prod(p.shape) for p in model.params.values()) == 1_703_258  # the paper: 1.7 M
+    weights = [p for p in model.params.values() if p.rank > 1 and "shortcut" not in p.name]
+    assert len(weights) == 164
+
+
+@pytest.mark.parametrize("name", COMPARED)
 def test_logits_are_those_of_pytorch(name: str) -> None:
     """Of the inference graph."""
     torch = pytest.importorskip("torch")

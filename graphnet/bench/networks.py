@@ -82,10 +82,28 @@ def resnet18(x: Any, f: Layers) -> Any:
     return f.dense(f.mean(h), "dense.w", "dense.b")
 
 
+def resnet164(x: Any, f: Layers) -> Any:
+    def bottleneck(name: str, x: Any, stride: int) -> Any:
+        first = f.relu(f.batch_norm(x, f"{name}.first"))
+        h = f.relu(f.batch_norm(f.conv(first, f"{name}.reduce.w", stride=stride), f"{name}.reduce"))
+        h = f.relu(f.batch_norm(f.conv(h, f"{name}.spatial.w", padding=1), f"{name}.spatial"))
+        h = f.conv(h, f"{name}.expand.w")
+        return f.add(h, f.conv(first, f"{name}.shortcut.w", stride=stride) if f.has(f"{name}.shortcut.w") else x)
+
+    h = f.conv(x, "stem.w", padding=1)
+    for stage in (1, 2, 3):
+        block = 1
+        while f.has(f"stage{stage}.{block}.reduce.w"):
+            h = bottleneck(f"stage{stage}.{block}", h, 2 if stage > 1 and block == 1 else 1)
+            block += 1
+    return f.dense(f.mean(f.relu(f.batch_norm(h, "last"))), "dense.w", "dense.b")
+
+
 NETWORKS: dict[str, Callable[[Any, Layers], Any]] = {
     "lenet": lenet,
     "mlp": mlp,
     "alexnet": alexnet,
     "vgg16": vgg16,
     "resnet18": resnet18,
+    "resnet164": resnet164,
 }

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from codegen.machine import available_threads
 from codegen.measure import rates
 
-from ..bench import algorithms
+from ..bench import algorithms, compile_time
 from ..bench.cases import CASES
 from ..bench.harness import (
     OPTIMIZERS,
@@ -81,6 +81,12 @@ STUDIES = {
         lambda threads, against, seconds, on_case: algorithms.selection(threads, seconds, on_case),
         algorithms.selection_text,
     ),
+    "compile-time": Study(
+        "how long compilation takes, by the size of the graph",
+        lambda: len(compile_time.CASES),
+        compile_time.study,
+        compile_time.text,
+    ),
 }
 
 DESCRIPTION = """\
@@ -98,6 +104,7 @@ examples:
   graphnet bench softmax --against torch,torch.compile,jax
   graphnet bench conv-crossover --against torch --output crossover.png
   graphnet bench selection
+  graphnet bench compile-time
 
 The peers come with the extra: pip install 'graphnet[bench]'. Of each, every configuration that is known to be fast is
 timed, and the best one counts; one that cannot run, or computes something else, is named with the reason.

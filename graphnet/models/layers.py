@@ -21,9 +21,13 @@ class Declaration:
 
     def convolution(self, name: str, x: Node, channels: Any, size: int, stride: int = 1, groups: Any = 1) -> Node:
         """A convolution that keeps the size, or divides it by the stride, without bias; normalised."""
+        return self.normalised(name, self.weighted(name, x, channels, size, stride, groups))
+
+    def weighted(self, name: str, x: Node, channels: Any, size: int, stride: int = 1, groups: Any = 1) -> Node:
+        """The same, not normalised."""
         shape = (channels, x.shape[1] // groups, size, size)
         w = self.parameter(f"{name}.w", shape, gn.init.he_normal(), x.dtype)
-        return self.normalised(name, gn.conv2d(x, w, stride, padding=size // 2, groups=groups))
+        return gn.conv2d(x, w, stride, padding=size // 2, groups=groups)
 
     def normalised(self, name: str, h: Node) -> Node:
         """Batch normalisation of h (N, C, H, W), with scale and shift."""

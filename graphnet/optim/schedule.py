@@ -1,7 +1,7 @@
 """Learning rates as graphs of a step counter, which is state like any other:
 
     t = gn.optim.counter()
-    rate = gn.optim.schedule.warmup(t, gn.optim.schedule.polynomial(t, 0.1, steps=10_000), steps=500)
+    rate = gn.optim.schedule.warmup(t, gn.optim.schedule.cosine(t, 0.1, steps=10_000), steps=500)
     gn.compile(loss, inputs=[x, y], updates=gn.optim.sgd(params, grads, rate) | gn.optim.count(t))
 
 t is 0 in the first step. Rates are float64 scalars; optimisers cast them to the dtypes of their parameters.
@@ -19,8 +19,11 @@ from ..ops.arithmetic import minimum
 from ..ops.compare import where
 from ..ops.elementwise import cast
 from ..ops.power import Exp, power
+from ..ops.trigonometric import Cos
 from ..site import located
 from .common import Updates, check_not_negative, check_positive
+
+LAST = 2**31 - 1  # step of the counter
 
 
 def counter(name: str = "step") -> Node:
@@ -63,6 +66,28 @@ def polynomial(t: Node, rate: float, steps: int, exponent: float = 1.0, last: fl
     check_not_negative("polynomial: last", last)
     left = 1.0 - minimum(_time(t, "polynomial", rate, steps), 1.0)
     return power(left, exponent) * (rate - last) + last
+
+
+@located
+def cosine(t: Node, rate: float, steps: int, last: float = 0.0, restarts: int = 0) -> Node:
+    """last + (rate - last) / 2 * (1 + cos(pi * t / steps)), then last.
+
+    restarts: after so many steps it starts again, with cycles that are each `restarts` times as long as the one before:
+    1 for equal cycles (Loshchilov and Hutter 2017, whose T_0 is steps, and T_mult restarts)."""
+    check_not_negative("cosine: last", last)
+    if not isinstance(restarts, int) or restarts < 0:
+        raise GraphnetError(f"cosine: restarts is 0 or the factor between the lengths of cycles, not {restarts!r}")
+    time = _time(t, "cosine", rate, steps)
+    if restarts == 0:
+        time = minimum(time, 1.0)
+    elif restarts == 1:
+        time = time - cast(cast(time, "int32"), "float64")
+    else:
+        start, length = steps, steps * restarts  # of each further cycle
+        while start <= LAST:
+            time = where(t >= start, cast(t - start, "float64") / float(length), time)
+            start, length = start + length, length * restarts
+    return (apply(Cos(), time * math.pi) + 1.0) * ((rate - last) / 2) + last
 
 
 @located

@@ -43,6 +43,7 @@ from .prepare import preparable
 GATED = ("sigmoid", "log_sigmoid", "softplus", "softsign", "tanh_shrink", "elu", "selu", "celu", "gelu", "silu", "mish")
 COSTLY = frozenset((*MATH, *MATH2, *GATED, "sqrt", "rsqrt", "div", "power", "reciprocal"))
 DEEPEST = 24  # virtual nodes behind each other: each is a level of nesting in one expression
+LARGEST = 256  # nodes of a kernel: the time that its compilation takes grows faster than their number
 MUCH_SMALLER = 4  # times: a value read again and again from a cache
 VIEWS = (Transpose, Slice)  # movement that only changes strides
 
@@ -176,6 +177,8 @@ class _Fuser:
         if not candidates:
             return False
         g = max(candidates, key=lambda c: c.order)
+        if len(g.nodes) >= LARGEST:
+            return False
         for i in n.inputs:
             if self.group.get(i) is g and i.shape == n.shape:
                 continue

@@ -119,10 +119,11 @@ class _Planner:
         self.m = replace(self.m, groups=tuple(groups))
         self.reads = tuple(reads)
         self.made_in = {n: k for k, g in enumerate(groups) for n in g.stored}
-        self.last_use: dict[Node, int] = {}
+        self.readers: dict[Node, list[int]] = {}  # groups, in order
         for k, read in enumerate(reads):
             for n in read:
-                self.last_use[n] = k
+                self.readers.setdefault(n, []).append(k)
+        self.last_use = {n: ks[-1] for n, ks in self.readers.items()}
         for n, _ in self.copies:
             self.last_use[n] = len(groups)
 
@@ -249,9 +250,8 @@ class _Planner:
         if new in self.m.layouts:
             return "its new value lies in another order"
         made = self.made_in[new]
-        for k in range(made + 1, len(self.m.groups)):
-            if p in self.reads[k]:
-                return "a later kernel reads the old value"
+        if any(k > made for k in self.readers.get(p, ())):
+            return "a later kernel reads the old value"
         g = self.m.groups[made]
         inside = set(g.nodes)
         for n in g.nodes:
@@ -292,7 +292,7 @@ class _Planner:
         for p, new in self.m.graph.updates:
             if new in self.made_in and self.slot.get(new) == self.slot[p]:  # in place: whoever reads p comes first
                 made = self.made_in[new]
-                before[made - start] |= {k - start for k in each if k < made and p in reads[k]}
+                before[made - start] |= {k - start for k in self.readers.get(p, ()) if start <= k < made}
         results = {k - start for k in each if all(n in self.slot for n in groups[k].stored)}
         best, needed = (groups, reads), live(list(self.lives().values()))
         for wait in WAITS:

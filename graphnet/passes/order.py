@@ -7,6 +7,7 @@ runs as soon as all else that it reads is there. The rest keeps its order.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
 
 
@@ -39,7 +40,7 @@ def early(before: Sequence[Collection[int]], results: Collection[int], wait: int
     done: set[int] = set()
 
     free = {end for end, needed in missing.items() if not needed}
-    ready: list[tuple[int, int]] = []  # the other tails, and the number of the step after which each may run
+    ready: deque[tuple[int, int]] = deque()  # the other tails, and the number of the step after which each may run
     count = 0
 
     def run(steps: list[int]) -> None:
@@ -58,8 +59,8 @@ def early(before: Sequence[Collection[int]], results: Collection[int], wait: int
             count += k not in tail
             run([k])
         while ready and ready[0][1] <= count:
-            run(members[ready.pop(0)[0]])
+            run(members[ready.popleft()[0]])
     while ready:
-        run(members[ready.pop(0)[0]])
+        run(members[ready.popleft()[0]])
     run(list(range(len(before))))  # tails that wait for each other
     return order

@@ -71,14 +71,16 @@ def rows(m: Module) -> Module:
             chain_of[k] = _Chain(len(chains), extent, [k], set(g.stored))
             chains.append(chain_of[k])
     found = [c for c in chains if len(c.members) > 1]
-    while found:
-        order = _order([c.members for c in found], needs)
-        if isinstance(order, list):
-            break
-        found = [c for c in found if order not in c.members]
-    else:
+    order, dissolved = _order([c.members for c in found], needs)
+    found = [c for c in found if c.members[0] not in dissolved]
+    if not found:
         return m
-    merged = {c.members[0]: _merge(m, c, reads) for c in found}
+    readers: dict[Node, set[int]] = {}
+    for k, r in enumerate(reads):
+        for n in r:
+            readers.setdefault(n, set()).add(k)
+    results = set(m.graph.results)
+    merged = {c.members[0]: _merge(m, c, reads, readers, results) for c in found}
     decisions = [
         Decision("rows", g.nodes[0], f"{g.block} rows at a time", "the rows between its stages stay cached")
         for g in merged.values()
@@ -86,12 +88,13 @@ def rows(m: Module) -> Module:
     return replace(m, groups=tuple(merged.get(k, m.groups[k]) for k in order)).decided(*decisions)
 
 
-def _order(chains: list[list[int]], needs: list[set[int]]) -> list[int] | int:
+def _order(chains: list[list[int]], needs: list[set[int]]) -> tuple[list[int], set[int]]:
     """The groups in an order in which each comes after what it needs, as near to that of their numbers as can be; a
-    chain as a whole, under the number of its first member. Or, where there is none, a number whose chain stands
-    both before and after another group."""
+    chain as a whole, under the number of its first member. A chain that would stand both before and after another
+    group is dissolved; the first members of those."""
     chain = {k: members for members in chains for k in members}
     order: list[int] = []
+    dissolved: set[int] = set()
     state: dict[int, bool] = {}  # of a chain or group by its first number: whether it has its place
     for start in range(len(needs)):
         stack = [chain.get(start, [start])]
@@ -106,11 +109,17 @@ def _order(chains: list[list[int]], needs: list[set[int]]) -> list[int] | int:
             if not missing:
                 state[whole[0]] = True
                 order.append(whole[0])
-            for w in missing:
-                if state.get(w[0]) is False:
-                    return next(c[0] for c in reversed(stack) if len(c) > 1 and state.get(c[0]) is False)
-            stack += missing[::-1]
-    return order
+            if any(state.get(w[0]) is False for w in missing):  # it waits, further down the stack, for this very one
+                broken = next(c for c in reversed(stack) if len(c) > 1 and state.get(c[0]) is False)
+                dissolved.add(broken[0])
+                for k in broken:
+                    del chain[k]
+                for c in stack:  # none of these has its place: once more, without that chain
+                    state.pop(c[0], None)
+                stack = [chain.get(start, [start])]
+            else:
+                stack += missing[::-1]
+    return order, dissolved
 
 
 def _rows(g: Group, m: Module, updated: set[Node]) -> int | None:
@@ -170,11 +179,14 @@ def _row_bytes(m: Module, members: list[int], reads: list[tuple[Node, ...]]) -> 
     return sum(nbytes(n) // count for n in touched if n.rank and n.shape[0] == count)
 
 
-def _merge(m: Module, c: _Chain, reads: list[tuple[Node, ...]]) -> Group:
+def _merge(
+    m: Module, c: _Chain, reads: list[tuple[Node, ...]], readers: dict[Node, set[int]], results: set[Node]
+) -> Group:
     groups = [m.groups[k] for k in c.members]
     count = concrete(groups[0].nodes[0].shape)[0]
-    outside = {n for k, r in enumerate(reads) if k not in c.members for n in r} | set(m.graph.results)
-    kept = tuple(n for g in groups for n in g.stored if n in outside)
+    members = set(c.members)
+    stored = [n for g in groups for n in g.stored]
+    kept = tuple(n for n in stored if n in results or not readers.get(n, set()) <= members)
     most = max(1, min(NEAR // _row_bytes(m, c.members, reads), count // BLOCKS))
     size = next(b for b in range(most, 0, -1) if count % b == 0)
     return Group(
@@ -184,5 +196,5 @@ def _merge(m: Module, c: _Chain, reads: list[tuple[Node, ...]]) -> Group:
         (f"{size} of {count} rows at a time", *(r for g in groups for r in g.reasons)),
         stages=tuple(g.nodes for g in groups),
         block=size,
-        scratch=tuple(n for g in groups for n in g.stored if n not in outside),
+        scratch=tuple(n for n in stored if n not in kept),
     )

@@ -219,6 +219,8 @@ def test_clipping_of_zeros_and_over_a_training_step():
 
 # ------------------------------------------------------------------------------------------- schedules
 
+CYCLES = [(70, 80), (30, 40), (10, 20), (0, 10)]  # start and length, the latest first
+
 SCHEDULES = {
     "exponential": (lambda t: schedule.exponential(t, 0.1, 0.9, 7), lambda t: 0.1 * 0.9 ** (t / 7)),
     "step": (lambda t: schedule.step(t, 0.1, 0.5, 30), lambda t: 0.1 * 0.5 ** (t // 30)),
@@ -233,6 +235,17 @@ SCHEDULES = {
     "warmup": (
         lambda t: schedule.warmup(t, schedule.exponential(t, 0.1, 0.9), 20, first=0.1),
         lambda t: 0.1 * 0.9**t * (0.1 + 0.9 * min(t / 20, 1)),
+    ),
+    "cosine": (
+        lambda t: schedule.cosine(t, 0.1, 60, 0.01),
+        lambda t: 0.01 + 0.045 * (1 + math.cos(math.pi * min(t, 60) / 60)),
+    ),
+    "cosine, equal cycles": (
+        lambda t: schedule.cosine(t, 0.1, 13, restarts=1), lambda t: 0.05 * (1 + math.cos(math.pi * (t % 13) / 13))
+    ),
+    "cosine, longer cycles": (
+        lambda t: schedule.cosine(t, 0.1, 10, restarts=2),
+        lambda t: 0.05 * (1 + math.cos(math.pi * next((t - s) / n for s, n in CYCLES if t >= s))),
     ),
     "constant after warmup": (lambda t: schedule.warmup(t, 0.1, 20), lambda t: 0.1 * min(t / 20, 1)),
 }  # fmt: skip
@@ -270,6 +283,7 @@ def test_schedule_errors():
         (lambda: schedule.step(t, -0.1, 0.5, 3), "the rate must be a finite number >= 0"),
         (lambda: schedule.step(t, 0.1, 0.5, 0), "an integer >= 1, not 0"),
         (lambda: schedule.exponential(t, 0.1, 0.0), "must be a finite number > 0"),
+        (lambda: schedule.cosine(t, 0.1, 3, restarts=-1), "restarts is 0 or the factor"),
         (lambda: schedule.piecewise(t, [0.1], [3]), "one rate more than boundaries"),
         (lambda: schedule.piecewise(t, [0.1, 0.2, 0.3], [3, 2]), "boundaries rise"),
     ):
