@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -42,8 +42,7 @@ def cross_assembly(ir: str, triple: str, cpu: str = "generic") -> str:
         target = llvm.Target.from_triple(triple)
     except RuntimeError as e:
         raise CodegenError(f"no target {triple!r}: {e}") from None
-    compiler = Compiler(target.create_target_machine(cpu=cpu, opt=2), triple)
-    return str(compiler.assembly(ir))
+    return str(Compiler(target.create_target_machine(cpu=cpu, opt=2), triple).assembly(ir))
 
 
 def _free(name: str) -> Callable[..., Any]:
@@ -66,10 +65,6 @@ class Compiler:
         self.passes.add_sroa_pass()
         self.passes.add_instruction_combine_pass()
         self.passes.add_simplify_cfg_pass()
-
-    @staticmethod
-    def of(m: Machine) -> Compiler:
-        return Compiler(target_machine(m), llvm.get_process_triple())
 
     def module(self, ir: str) -> llvm.ModuleRef:
         """A module in a context of its own, verified, after the passes."""
@@ -97,6 +92,24 @@ class Compiler:
             return str(self.tm.emit_assembly(module))
 
 
+_idle: dict[Machine, list[Compiler]] = {}
+
+
+@contextmanager
+def compiler(m: Machine) -> Iterator[Compiler]:
+    """A compiler that no other thread has meanwhile. They are used again, since llvmlite's pass builders, once dropped,
+    leave some kilobytes behind."""
+    idle = _idle.setdefault(m, [])
+    try:
+        mine = idle.pop()
+    except IndexError:
+        mine = Compiler(target_machine(m), llvm.get_process_triple())
+    try:
+        yield mine
+    finally:
+        idle.append(mine)
+
+
 def compile_objects(sources: Iterable[str], m: Machine, threads: int | None = None) -> list[bytes]:
     """Object code of each source, LLVM IR text; the same bytes for any number of threads.
 
@@ -107,9 +120,9 @@ def compile_objects(sources: Iterable[str], m: Machine, threads: int | None = No
     failures: list[BaseException] = []
 
     def work(take: Callable[[], tuple[int, str] | None]) -> None:
-        compiler = Compiler.of(m)
-        while not failures and (job := take()) is not None:
-            found[job[0]] = compiler.object(job[1])
+        with compiler(m) as mine:
+            while not failures and (job := take()) is not None:
+                found[job[0]] = mine.object(job[1])
 
     def help() -> None:
         try:
@@ -165,7 +178,8 @@ def link(objects: Iterable[bytes], m: Machine | None = None) -> Code:
 def compile_ir(ir: str, m: Machine | None = None) -> Code:
     """Machine code for LLVM IR text."""
     m = m or machine()
-    return link([Compiler.of(m).object(ir)], m)
+    with compiler(m) as mine:
+        return link([mine.object(ir)], m)
 
 
 def compile_once(ir: str) -> Code:
@@ -174,14 +188,16 @@ def compile_once(ir: str) -> Code:
     name = cache.key(ir, m)
     code = cache.load(name)
     if code is None:
-        code = Compiler.of(m).object(ir)
+        with compiler(m) as mine:
+            code = mine.object(ir)
         cache.save({name: code})
     return link([code], m)
 
 
 def assembly(ir: str, m: Machine | None = None) -> str:
     """The assembly text of what `compile_ir` makes, for readers."""
-    return Compiler.of(m or machine()).assembly(ir)
+    with compiler(m or machine()) as mine:
+        return mine.assembly(ir)
 
 
 def compile_kernels(kernels: Sequence[Kernel], extra_ir: str = "", m: Machine | None = None) -> Code:

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import graphnet as gn
+from benchmarks import compilations
+from codegen.cpu import compiler
+from codegen.machine import machine
 
 
 def resident():
@@ -34,6 +37,22 @@ def test_dropped_executables_give_their_memory_back():
         build_and_run(32)
     gc.collect()
     assert resident() - before < 10 << 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_a_hundred_different_programs_leave_little_behind(monkeypatch):
+    """A tenth of benchmarks/compilations.py, with what fragments of memory differ from run to run."""
+    monkeypatch.setenv("GRAPHNET_CACHE", "off")
+    assert compilations.main(100) < 6
+
+
+def test_a_compiler_is_used_again_but_never_by_two():
+    m = machine()
+    with compiler(m) as first, compiler(m) as second:
+        assert first is not second
+    with compiler(m) as again:
+        assert again in (first, second)
 
 
 def test_a_dropped_function_frees_its_executable_and_its_graph():
