@@ -28,6 +28,7 @@ GRID = tuple(
 )
 NEAR = 1.1  # of the fastest algorithm's time: as good as it
 ROUNDS, WARMUP = 5, 3
+HALVES = ("fitted", "held out")  # the shapes of the grid in turn: constants of the models may be fitted to the first
 
 
 def forced(case: Conv, threads: int) -> tuple[Field, str, dict[str, float]]:
@@ -116,7 +117,7 @@ def crossover_text(r: dict[str, Any]) -> str:
 def selection(threads: int, seconds: float, on_case: Callable[[], object]) -> dict[str, Any]:
     """For each shape of the grid, the chosen algorithm's time over that of the fastest. `seconds`: of each shape."""
     rows = []
-    for case in GRID:
+    for number, case in enumerate(GRID):
         field, chosen, _ = forced(case, threads)
         times = timed(field, seconds)
         best = min(times, key=lambda name: times[name])
@@ -124,6 +125,7 @@ def selection(threads: int, seconds: float, on_case: Callable[[], object]) -> di
         rows.append(
             {
                 **described(case),
+                "half": HALVES[number % 2],
                 "chosen": chosen,
                 "best": best,
                 "loss": round(loss, 3),
@@ -133,7 +135,10 @@ def selection(threads: int, seconds: float, on_case: Callable[[], object]) -> di
         )
         on_case()
     near = sum(row["loss"] <= NEAR for row in rows)
-    return {"study": "selection", "threads": threads, "shapes": rows, "within_10_percent": near, "of": len(rows)}
+    losses = {half: [row["loss"] for row in rows if row["half"] == half] for half in HALVES}
+    halves = {half: [sum(loss <= NEAR for loss in found), len(found)] for half, found in losses.items()}
+    study = {"study": "selection", "threads": threads, "shapes": rows}
+    return {**study, "within_10_percent": near, "of": len(rows), "halves": halves}
 
 
 def selection_text(r: dict[str, Any]) -> str:
@@ -144,4 +149,5 @@ def selection_text(r: dict[str, Any]) -> str:
         times = ", ".join(f"{name} {ms:.3f}" for name, ms in row["milliseconds"].items())
         lines.append(f"{row['loss']:6.2f}x  {shape}: {row['chosen']}; ms: {times}")
     near, of = r["within_10_percent"], r["of"]
-    return "\n".join([*lines, f"{near} of {of} ({near / of:.0%}) within 10% of the fastest algorithm"])
+    halves = "; ".join(f"{name}: {n} of {total}" for name, (n, total) in r["halves"].items())
+    return "\n".join([*lines, f"{near} of {of} ({near / of:.0%}) within 10% of the fastest algorithm; {halves}"])
