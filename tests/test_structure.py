@@ -58,7 +58,6 @@ LATE = {
     "graphnet/reference.py": "the converters of graphnet.onnx, where the extra [onnx] is installed",
     "graphnet/__init__.py": "graphnet.onnx, of the extra [onnx]",
     "graphnet/cli/__init__.py": "the module of the command that was asked for",
-    "graphnet/reference.py": "the converters, which need the extra [onnx]",
     "graphnet/data.py": "scikit-learn, of the extra [demo]",
     "graphnet/bench/harness.py": "what needs the extra [bench]: the peers, pictures",
 }
