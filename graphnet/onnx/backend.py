@@ -124,11 +124,6 @@ class GraphnetBackend(Backend):
         outputs = [onnx.ValueInfoProto(name=o) for o in node.output if o]
         graph = onnx.helper.make_graph([node], "node", declared, outputs)
         bare = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(node.domain, version)])
-        del graph.output[:]
-        typed = onnx.shape_inference.infer_shapes(bare)
-        known = {v.name: v for v in (*typed.graph.value_info, *typed.graph.output)}
-        del bare.graph.output[:]
-        bare.graph.output.extend(known[o.name] for o in outputs)
         return cls.prepare(bare, device, **kwargs).run(arrays)
 
     @classmethod

@@ -27,6 +27,8 @@ from .shapes import SHAPED, Extents, is_known, node_of
 from .table import NEWEST, canonical, find
 
 Scope = ChainMap[str, Value | Several]
+# What converters run into where attributes or shapes are such that no model in order has them.
+DAMAGE = (ArithmeticError, AssertionError, LookupError, MemoryError, TypeError, ValueError)
 LARGE_CONSTANT = 1 << 22  # elements of a value that must be known; more of them are no shape
 
 
@@ -39,18 +41,16 @@ class Built:
     output_names: tuple[str, ...]
 
 
-def build(
-    source: Prepared, shapes: Mapping[str, Shape], constants: Mapping[str, np.ndarray], types: onnx.ModelProto
-) -> Built:
-    """The graph of a model. shapes: of its inputs; constants: inputs whose values are given; types: what onnx says of
-    the values. Raises UnsupportedError with all problems, UnknownValueError, or ModelError."""
-    return Importer(source, types).main(shapes, constants)
+def build(source: Prepared, shapes: Mapping[str, Shape], constants: Mapping[str, np.ndarray]) -> Built:
+    """The graph of a model. shapes: of its inputs; constants: inputs whose values are given. Raises UnsupportedError
+    with all problems, UnknownValueError, or ModelError."""
+    return Importer(source).main(shapes, constants)
 
 
 class Importer:
     """One import. `problems` collects what cannot be converted; what depends on that is left out."""
 
-    def __init__(self, source: Prepared, types: onnx.ModelProto) -> None:
+    def __init__(self, source: Prepared) -> None:
         self.source = source
         self.problems: list[Problem] = []
         self.contradictions: list[str] = []
@@ -58,7 +58,8 @@ class Importer:
         self._arrays: dict[Node, np.ndarray] = {}
         self._labels: set[str] = set()
         self._count = 0
-        self._types = {v.name: v for v in (*types.graph.value_info, *types.graph.output)}
+        graph = source.model.graph
+        self._declared = {v.name: v for v in (*graph.value_info, *graph.output)}
 
     def main(self, shapes: Mapping[str, Shape], constants: Mapping[str, np.ndarray]) -> Built:
         graph = self.source.model.graph
@@ -71,7 +72,8 @@ class Importer:
                 scope[v.name] = Value(constant(constants[v.name]))
             else:
                 dtype = dtype_of(v.type.tensor_type.elem_type)
-                assert dtype is not None  # the survey has seen to that
+                if dtype is None:  # the survey has refused those that we lack
+                    raise ModelError(f"input {v.name!r} has no element type")
                 node = declare_input(v.name, shapes[v.name], dtype)
                 inputs.append(node)
                 self._labels.add(v.name)
@@ -84,7 +86,12 @@ class Importer:
         if self.problems:
             raise UnsupportedError(self.problems)
         if self.contradictions:
-            raise ModelError("the model contradicts itself: " + "; ".join(self.contradictions))
+            names = sorted({name for n in inputs for e in n.shape if isinstance(e, Dim) for name in e.names})
+            hint = f" (for any {', '.join(names)}; sizes={{...}} gives numbers)" if names else ""
+            raise ModelError(f"the model contradicts itself{hint}: {'; '.join(self.contradictions)}")
+        missing = [v.name for v in graph.output if v.name not in scope]
+        if missing:
+            raise ModelError(f"nothing computes the output {missing[0]!r}")
         outputs = {v.name: scope[v.name] for v in graph.output}
         nodes = tuple(v.node for v in outputs.values() if isinstance(v, Value))  # the survey has refused sequences
         return Built(tuple(inputs), nodes, tuple(outputs))
@@ -125,8 +132,9 @@ class Importer:
             return
         except (UnsupportedError, ModelError, UnknownValueError):
             raise
-        except (GraphnetError, IndexError, ValueError, OverflowError) as e:
-            self.contradictions.append(str(survey.described(proto, version, str(e))))
+        except (GraphnetError, *DAMAGE) as e:
+            reason = str(e) or f"its inputs or attributes make no sense ({type(e).__name__})"
+            self.contradictions.append(str(survey.described(proto, version, reason)))
             return
         for name, value in zip(proto.output, made, strict=False):
             if name and value is not None:
@@ -163,8 +171,8 @@ class Importer:
             return None
 
     def _check(self, name: str, node: Node, proto: onnx.NodeProto) -> None:
-        """Notes where a value is not of the type that is declared or inferred."""
-        declared = self._types.get(name)
+        """Notes where a value is not of the type that is declared."""
+        declared = self._declared.get(name)
         if declared is None or declared.type.WhichOneof("value") != "tensor_type":
             return
         t = declared.type.tensor_type

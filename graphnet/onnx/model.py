@@ -84,7 +84,7 @@ def imported(
     """A model for these shapes and constants."""
     arrays = constants_of(source, constants)
     found = shapes_of(source, sizes, {**shapes, **{k: a.shape for k, a in arrays.items()}})
-    built = build(source, found, arrays, source.types(found, arrays))
+    built = build(source, found, arrays)
     model = Model(source.label, built.inputs, built.outputs, built.output_names, state)
     for p in model.parameters:
         state.memory(p)

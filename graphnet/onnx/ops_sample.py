@@ -66,6 +66,7 @@ def roi_align(c: Call) -> Node:
     h, w = c.known_sizes()[2:]
     size = c.attribute("output_height"), c.attribute("output_width")
     count = c.sizes_of(regions.shape[:1])[0]
+    c.refuse_unless(max(size) * ratio <= 1 << 16, f"{size} cells with {ratio} samples each way")
     corners = regions * scale - (0.5 if shifted else 0.0)
     along = []
     for a, (extent, cells) in enumerate(zip((h, w), size, strict=True)):

@@ -64,11 +64,13 @@ def split_to_sequence(c: Call) -> Several:
     x, axis = c[0], c.attribute("axis") % c[0].rank
     (extent,) = c.sizes_of((x.shape[axis],))
     if c.get(1) is None:
+        c.refuse_unless(extent <= 1000, f"{extent} single elements")
         parts = gn.split(x, [1] * extent, axis)
         return Several(tuple(parts if c.attribute("keepdims") else [gn.squeeze(p, axis) for p in parts]))
     sizes = c.ints(1)
     if c[1].rank == 0:
         c.refuse_unless(sizes[0] > 0, f"parts of {sizes[0]} elements")
+        c.refuse_unless(extent // sizes[0] < 1000, f"{extent} elements in parts of {sizes[0]}")
         sizes = [min(sizes[0], extent - start) for start in range(0, extent, sizes[0])]
     return Several(tuple(gn.split(x, sizes, axis)))
 

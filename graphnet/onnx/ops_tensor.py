@@ -18,6 +18,8 @@ from .reading import array_of
 from .shapes import extents_of, is_known, node_of
 from .table import converts
 
+MOST_NUMBERS = 1 << 24  # of a range, which is a constant
+
 # -------------------------------------------------------------------------------------- constants
 
 
@@ -55,6 +57,7 @@ def arange(c: Call) -> Node:
     start, limit, delta = (c.scalar(i) for i in range(3))
     c.refuse_unless(delta != 0, "delta is 0")
     count = max(int(np.ceil((limit - start) / delta)), 0)
+    c.refuse_unless(count <= MOST_NUMBERS, f"more than {MOST_NUMBERS} numbers")
     dtype = c[0].dtype
     return gn.constant((start + np.arange(count) * delta).astype(dtype))
 
@@ -180,7 +183,9 @@ def _split(c: Call, parts: list[int] | None) -> list[Node]:
     axis = axis + x.rank if axis < 0 else axis
     (extent,) = c.sizes_of((x.shape[axis],))
     if not parts:
-        count = c.attribute("num_outputs") or len(c.outputs)
+        count = len(c.outputs)
+        if c.attribute("num_outputs", count) != count:
+            raise gn.ShapeError(f"num_outputs is {c.attribute('num_outputs')}, but there are {count}")
         each = -(-extent // count)
         parts = [max(min(each, extent - i * each), 0) for i in range(count)]
     if sum(parts) != extent or min(parts) < 0:
@@ -239,4 +244,8 @@ def _padded(c: Call, pads: list[int], value: float, axes: list[int] | None) -> N
         sides[a] = (pads[i], pads[i + len(where)])
     if mode not in ("constant", "reflect", "edge", "wrap"):
         c.refuse(f"mode {mode!r} is not supported")
+    if mode != "constant":  # these are made of pieces
+        extents = c.known_sizes()
+        pieces = max((hi // max(n - 1, 1) for n, pair in zip(extents, sides, strict=True) for hi in pair), default=0)
+        c.refuse_unless(pieces <= 100, f"padding {sides} of {x.type} repeats it {pieces} times")
     return gn.pad(x, sides, value, mode)

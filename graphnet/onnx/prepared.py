@@ -15,7 +15,7 @@ from ..types import Dim, Extent, Shape, substitute
 from . import survey
 from .errors import ModelError, UnsupportedError
 from .functions import inlined
-from .reading import array_of, check, parse, skeleton, typed, versions
+from .reading import array_of, check, parse, skeleton, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,6 @@ class Prepared:
     def inputs(self) -> tuple[onnx.ValueInfoProto, ...]:
         """The inputs that have no value in the model."""
         return tuple(v for v in self.model.graph.input if v.name not in self.arrays)
-
-    def types(self, shapes: Mapping[str, Shape], constants: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-        """The types that onnx infers, for inputs of these shapes and values. Raises UnsupportedError for those that
-        we lack."""
-        known = {k: tuple(e for e in s if isinstance(e, int)) for k, s in shapes.items()}
-        model = typed(self.model, {k: s for k, s in known.items() if len(s) == len(shapes[k])}, constants)
-        problems = survey.of_types(model)
-        if problems:
-            raise UnsupportedError(problems)
-        return model
 
 
 def prepare(what: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Prepared:

@@ -1,7 +1,8 @@
 """Files, bytes and protobufs to a model that has been checked: nothing in it is believed before.
 
-External data stays inside of the model's folder. Arrays are read once and kept beside the model; what the checker and
-the shape inference of onnx see is the model with its large arrays declared as inputs, so that their size is no matter.
+External data stays inside of the model's folder. Arrays are read once and kept beside the model; what the checker
+of onnx sees is the model with its large arrays declared as inputs, so that their size is no matter. Its shape inference
+is not used: crafted models make it hang, and the import infers all types itself.
 """
 
 from __future__ import annotations
@@ -195,7 +196,9 @@ def check(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
             if not fits or dtype_of(t.elem_type) != array.dtype.name:
                 raise ModelError(f"input {v.name!r} and the initializer of that name have different types")
     bare = skeleton(model, arrays)
-    for v in bare.graph.output:  # which may leave their shapes to inference; the checker would not have it
+    for v in bare.graph.output:  # which may leave their types to inference; the checker would not have it
+        if v.type.WhichOneof("value") is None:
+            v.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
         if v.type.WhichOneof("value") == "tensor_type" and not v.type.tensor_type.HasField("shape"):
             v.type.tensor_type.shape.SetInParent()
     try:
@@ -205,7 +208,7 @@ def check(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def skeleton(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> onnx.ModelProto:
-    """The model without its large arrays, which are inputs instead: all that checks and inference need."""
+    """The model without its large arrays, which are inputs instead: all that checks need."""
     graph = onnx.GraphProto(name=model.graph.name or "graph")
     for field in ("node", "input", "output", "value_info"):
         getattr(graph, field).extend(getattr(model.graph, field))
@@ -219,24 +222,6 @@ def skeleton(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> onnx.M
     bare = onnx.ModelProto(ir_version=model.ir_version, graph=graph)
     bare.opset_import.extend(model.opset_import)
     return bare
-
-
-def typed(
-    bare: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, np.ndarray]
-) -> onnx.ModelProto:
-    """A skeleton with the types that onnx infers, the inputs having these shapes or values."""
-    known = onnx.ModelProto()
-    known.CopyFrom(bare)
-    for v in known.graph.input:
-        if v.name in shapes:
-            dims = [onnx.TensorShapeProto.Dimension(dim_value=e) for e in shapes[v.name]]
-            v.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=dims))
-    known.graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in constants.items())
-    # Not strict: onnx refuses some nodes that are right. The import checks all types again, with its own.
-    try:
-        return onnx.shape_inference.infer_shapes(known, data_prop=True)
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as e:
-        raise ModelError(f"the model contradicts itself: {_first(e)}") from None
 
 
 def _first(e: Exception) -> str:

@@ -58,7 +58,7 @@ def _gather(x: list[Extents | None], attribute: Attribute) -> Extents | None:
     values, places = x[0], x[1]
     if values is None or places is None or not is_known(places):
         return None
-    return np.take(values, places.astype(np.int64), axis=attribute("axis", 0))
+    return np.asarray(np.take(values, places.astype(np.int64), axis=attribute("axis", 0)), dtype=object)
 
 
 def _concat(x: list[Extents | None], attribute: Attribute) -> Extents | None:

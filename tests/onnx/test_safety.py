@@ -10,9 +10,11 @@ import pytest
 
 pytest.importorskip("onnx.defs")
 
+import onnx
 from onnx import TensorProto, helper
 
 import graphnet as gn
+from graphnet.onnx import suite
 
 from .models import dense, model, tensor, value
 
@@ -46,6 +48,24 @@ def test_damaged_bytes_never_crash():
         damaged[rng.integers(len(data))] = rng.integers(256)
         with contextlib.suppress(gn.GraphnetError):
             gn.onnx.load(bytes(damaged))
+
+
+def test_senseless_attributes_and_shapes_never_crash():
+    rng = np.random.default_rng(0)
+    cases = list(suite.cases(("node",)).values())
+    for number in range(0, len(cases), 6):
+        damaged = onnx.ModelProto()
+        damaged.CopyFrom(cases[number].model())
+        node, value_info = damaged.graph.node[0], damaged.graph.input
+        for a in node.attribute:
+            if a.type == onnx.AttributeProto.INT:
+                a.i = int(rng.choice([-1, 0, 3, 100, -(2**40)]))
+            elif a.type == onnx.AttributeProto.INTS and a.ints:
+                a.ints[rng.integers(len(a.ints))] = int(rng.choice([-1, 0, 3, 2**33]))
+        if len(value_info) and rng.random() < 0.5:
+            del value_info[0].type.tensor_type.shape.dim[:1]
+        with contextlib.suppress(gn.GraphnetError):
+            gn.onnx.load(damaged)
 
 
 def test_cycles_missing_and_repeated_names():
