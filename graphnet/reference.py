@@ -20,8 +20,9 @@ from typing import Any
 import graphnet as gn
 
 from .errors import GradientError, GraphnetError
-from .node import Constant, Input, Node, Parameter, apply, input
+from .node import Constant, Graph, Input, Node, Parameter, apply, input
 from .op import OPS, Op, Sample
+from .types import DTYPES, Type
 
 # Named by many converters that are about something else.
 AUXILIARY = {"cast", "reshape", "broadcast_to", "where", "size", "iota"}
@@ -29,6 +30,8 @@ AUXILIARY = {"cast", "reshape", "broadcast_to", "where", "size", "iota"}
 LONGEST = 240  # characters of a gradient that is written out
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
+
+MADE_OF_OPS = re.compile(r"graphnet\.(ops\.|recurrent$)")  # modules of functions for networks
 
 KINDS = {
     "elementwise": "one element from the same element of each input; fused",
@@ -66,7 +69,18 @@ def markdown() -> str:
         doc = (inspect.getmodule(by_file[module][0]).__doc__ or "").strip().split("\n\n")[0]
         parts.append(f"## {title}\n\n{doc}\n")
         parts += [entry(op) for op in by_file[module]]
-    return "\n".join(parts)
+    return "\n".join([*parts, functions()])
+
+
+def functions() -> str:
+    """The functions of `gn` that declare graphs of these ops, and are no ops themselves."""
+    lines = ["## Functions made of ops", "", "They take and give nodes, as ops do; in graphs only ops are seen.", ""]
+    for name in sorted(gn.__all__):
+        function = vars(gn).get(name)
+        if inspect.isfunction(function) and name not in OPS and MADE_OF_OPS.match(function.__module__):
+            first = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+            lines.append(f"- `gn.{name}({_call(function)})`: {first}")
+    return "\n".join(lines) + "\n"
 
 
 def entry(op: type[Op]) -> str:
@@ -74,6 +88,7 @@ def entry(op: type[Op]) -> str:
     rows = {
         "kind": f"{op.kind}: {KINDS[op.kind]}",
         "shapes": shapes(op),
+        "dtypes": dtypes(op),
         "gradient": gradient(op),
         "ONNX": ", ".join(onnx_names().get(op.name, ())),
     }
@@ -86,14 +101,18 @@ def signature(op: type[Op]) -> str:
     """How users call it: their own function where there is one, else inputs and attributes of the class."""
     function = vars(gn).get(op.name)
     if inspect.isfunction(function):
-        words = [re.sub(r": '.*?'( =|$)", r"\1", str(p)).replace(" = ", "=") for p in _parameters(function)]
-    else:
-        given = []
-        for f in fields(op):
-            default = f"={f.default!r}" if f.default.__class__.__name__ != "_MISSING_TYPE" else ""
-            given.append(f"{f.name}{default}")
-        words = [*operands(op), *(["*", *given] if given else [])]
-    return f"gn.{op.name}({', '.join(words)})"
+        return f"gn.{op.name}({_call(function)})"
+    given = []
+    for f in fields(op):
+        default = f"={f.default!r}" if f.default.__class__.__name__ != "_MISSING_TYPE" else ""
+        given.append(f"{f.name}{default}")
+    return f"gn.{op.name}({', '.join([*operands(op), *(['*', *given] if given else [])])})"
+
+
+def _call(function: Any) -> str:
+    """The parameters of a function, without their types."""
+    words = (re.sub(r": '.*?'( =|$)", r"\1", str(p)).replace(" = ", "=") for p in _parameters(function))
+    return ", ".join(words)
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:
@@ -114,8 +133,24 @@ def shapes(op: type[Op]) -> str:
         return ""
     sample, node = found
     given = ", ".join(str(i.type) for i in node.inputs)
-    attributes = ", ".join(f"{k}={v!r}" for k, v in sample.op.attributes().items())
+    attributes = ", ".join(f"{k}={_value(v)}" for k, v in sample.op.attributes().items())
     return f"`{given} -> {node.type}`" + (f" with {attributes}" if attributes else "")
+
+
+def dtypes(op: type[Op]) -> str:
+    """The dtypes that the op accepts, for the inputs that are floats in its first sample."""
+    sample = next(iter(op.samples()), None)
+    if sample is None:
+        return ""
+    accepted = []
+    for dtype in DTYPES:
+        given = (dtype if d == "float" else d for d in sample.dtypes or ("float",) * len(sample.shapes))
+        try:
+            sample.op.infer(*(Type(d, s) for d, s in zip(given, sample.shapes, strict=True)))
+        except GraphnetError:
+            continue
+        accepted.append(dtype)
+    return "all" if len(accepted) == len(DTYPES) else ", ".join(accepted)
 
 
 def gradient(op: type[Op]) -> str:
@@ -278,7 +313,7 @@ class _Writer:
 
 
 def _value(v: Any) -> str:
-    return repr(v).replace("'", "")
+    return f"a graph of {len(v.nodes())} nodes" if isinstance(v, Graph) else repr(v).replace("'", "")
 
 
 def _default(op: Op, name: str) -> Any:

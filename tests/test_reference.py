@@ -1,13 +1,30 @@
-"""The reference of ops, and `graphnet ops`."""
+"""The reference of ops: docs/ops.md and `graphnet ops`."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 import graphnet as gn
 from graphnet.cli import main
 from graphnet.op import OPS
-from graphnet.reference import entry, gradient, signature
+from graphnet.reference import entry, gradient, markdown, signature
+
+OPS_PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
+
+
+def test_the_page_is_what_the_registry_says_today() -> None:
+    pytest.importorskip("onnx")  # whose converters the page names
+    stale = "docs/ops.md is stale: run `graphnet ops --markdown > docs/ops.md`"
+    assert OPS_PAGE.read_text() == markdown(), stale
+
+
+def test_every_op_has_an_entry() -> None:
+    page = OPS_PAGE.read_text()
+    for name, op in OPS.items():
+        if op.kind != "leaf" and op.__module__.startswith("graphnet."):
+            assert f"\n### {name}\n" in page, name
 
 
 def test_an_entry_has_signature_shapes_formula_and_gradient() -> None:
