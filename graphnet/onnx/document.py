@@ -53,9 +53,11 @@ def markdown() -> str:
     parts = [HEAD, f"## Ops\n\nOperator sets up to {newest}. `graphnet ops` says which ops they become.\n"]
     parts.append("| op | from version | |\n|---|---|---|")
     found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    history = onnx.defs.get_all_schemas_with_history()
     for r in rows():
         doc = " ".join((inspect.getdoc(r.convert) or "").split())
-        found.setdefault((r.domain, r.op), []).append((r.since, doc))
+        first = min(s.since_version for s in history if (s.domain, s.name) == (r.domain, r.op))
+        found.setdefault((r.domain, r.op), []).append((max(r.since, first), doc))
     for (domain, op), versions in found.items():
         notes = list(dict.fromkeys(doc for _, doc in versions if doc))
         since = ", ".join(str(v) for v, _ in versions)

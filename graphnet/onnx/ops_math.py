@@ -10,7 +10,7 @@ import graphnet as gn
 from ..node import Node
 from ..types import broadcast_shapes
 from .call import Call
-from .dtypes import dtype_of, name_of
+from .dtypes import NAMES, dtype_of, name_of
 from .table import Converter, converts
 
 Unary = Callable[[Node], Node]
@@ -265,6 +265,16 @@ def mean(c: Call) -> Node:
 
 
 # ------------------------------------------------------------------------------------------ casts
+
+
+@converts("Cast")
+def cast_by_name(c: Call) -> Node:
+    """Version 1 has the type's name as text."""
+    number = {name: number for number, name in NAMES.items()}.get(c.attribute("to").upper(), 0)
+    to = dtype_of(number)
+    if to is None:
+        c.refuse(f"{c.attribute('to')} is not supported")
+    return gn.cast(c[0], to)
 
 
 @converts("Cast", since=6)

@@ -48,18 +48,16 @@ def det(c: Call) -> Node:
 
 
 @converts("BatchNormalization")
-def batch_norm_before_9(c: Call) -> Node:
-    """Version 1 to 8: training unless is_test; version 7 and 8 are inference where one output is used."""
-    c.refuse_unless(bool(c.attribute("spatial", 1)), "statistics of every pixel (spatial=0) are not supported")
-    c.refuse_unless(
-        c.version >= 7 or bool(c.attribute("is_test", 0)) or not any(c.wants(i) for i in range(1, 5)),
-        "training is not supported",
-    )
-    return _normalised(c)
+def batch_norm_before_7(c: Call) -> Node:
+    """For inference (is_test), with one number a channel (spatial)."""
+    c.refuse_unless(bool(c.attribute("is_test", 0)), "training is not supported before version 14")
+    return batch_norm_before_14(c)
 
 
-@converts("BatchNormalization", since=9)
+@converts("BatchNormalization", since=7)
 def batch_norm_before_14(c: Call) -> Node:
+    """For inference, as long as the first output alone is used."""
+    c.refuse_unless(bool(c.attribute("spatial", 1)), "statistics of every pixel (spatial=0) are not supported")
     c.refuse_unless(not any(c.wants(i) for i in range(1, 5)), "training is not supported before version 14")
     return _normalised(c)
 
@@ -160,9 +158,15 @@ def local_response_norm(c: Call) -> Node:
 
 
 @converts("Dropout")
+def dropout_before_7(c: Call) -> list[Node]:
+    random = not c.attribute("is_test", 0) and c.attribute("ratio") > 0
+    c.refuse_unless(not random, "training draws random numbers that no definition fixes")
+    return _kept(c)
+
+
+@converts("Dropout", since=7)
 def dropout_before_12(c: Call) -> list[Node]:
-    """Models before version 12 are for inference, where nothing is dropped."""
-    c.refuse_unless(c.version >= 7 or bool(c.attribute("is_test", 0)) or not c.wants(1), "training is not supported")
+    """Such models are for inference, where nothing is dropped."""
     return _kept(c)
 
 

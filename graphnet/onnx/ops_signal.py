@@ -12,6 +12,11 @@ from .dtypes import dtype_of, name_of
 from .table import converts
 
 
+@converts("Upsample")
+def upsample_images(c: Call) -> Node:
+    return _upsampled(c, [1.0, 1.0, c.attribute("height_scale"), c.attribute("width_scale")])
+
+
 @converts("Upsample", since=7)
 def upsample_attribute(c: Call) -> Node:
     return _upsampled(c, c.attribute("scales"))
@@ -25,7 +30,7 @@ def upsample(c: Call) -> Node:
 
 def _upsampled(c: Call, scales: list[float]) -> Node:
     """Place i of the result is i / scale of the input, rounded down for mode "nearest"."""
-    mode = c.attribute("mode")
+    mode = {"bilinear": "linear"}.get(c.attribute("mode"), c.attribute("mode"))
     c.refuse_unless(mode in ("nearest", "linear"), f"mode {mode!r} is not supported")
     return gn.resize(c[0], None, scales, mode=mode, coordinates="asymmetric", rounding="floor")
 

@@ -152,6 +152,13 @@ def expand(c: Call) -> Node:
     return gn.broadcast_to(c[0], broadcast_shapes(c[0].shape, target))
 
 
+@converts("Tile")
+def tile_along_axis(c: Call) -> Node:
+    """So many times along one axis."""
+    times, axis = int(c.scalar(1)), int(c.scalar(2))
+    return gn.tile(c[0], [times if a == axis % c[0].rank else 1 for a in range(c[0].rank)])
+
+
 @converts("Tile", since=6)
 def tile(c: Call) -> Node:
     x, repeats = c[0], c.ints(1)
@@ -169,7 +176,8 @@ def concat(c: Call) -> Node:
 
 @converts("Split")
 def split_attribute(c: Call) -> list[Node]:
-    return _split(c, c.attribute("split"))
+    """Version 1 may have the parts as an input, too."""
+    return _split(c, c.attribute("split") or c.ints_or(1, None))
 
 
 @converts("Split", since=13)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..node import Node
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .call import Call, Several, Value
 
 Converter = Callable[["Call"], "Node | Value | Several | Sequence[Node | None]"]
+
+C = TypeVar("C", bound=Converter)
 
 MAIN = ""  # the domain ai.onnx
 NEWEST = {MAIN: 28, "ai.onnx.ml": 5, "ai.onnx.preview": 1, "ai.onnx.preview.training": 1}
@@ -32,10 +34,10 @@ class Row:
 _rows: dict[tuple[str, str], list[Row]] = {}
 
 
-def converts(op: str, since: int = 1, domain: str = MAIN) -> Callable[[Converter], Converter]:
+def converts(op: str, since: int = 1, domain: str = MAIN) -> Callable[[C], C]:
     """Enters a function into the table."""
 
-    def enter(function: Converter) -> Converter:
+    def enter(function: C) -> C:
         rows = _rows.setdefault((domain, op), [])
         if any(r.since == since for r in rows):
             raise ValueError(f"two converters for {op}-{since}")
