@@ -118,12 +118,10 @@ def array_of(tensor: onnx.TensorProto, folder: Path | None, what: str) -> np.nda
     if tensor.HasField("segment"):
         raise ModelError(f"{what}: tensors in segments are obsolete and not supported")
     if tensor.HasField("raw_data"):
-        if len(tensor.raw_data) != wanted * np.dtype(dtype).itemsize:
-            raise ModelError(
-                f"{what}: {len(tensor.raw_data)} bytes of data, but {dtype}{list(shape)} has "
-                f"{wanted * np.dtype(dtype).itemsize}"
-            )
-        return np.frombuffer(tensor.raw_data, np.dtype(dtype).newbyteorder("<")).astype(dtype).reshape(shape)
+        raw, nbytes = tensor.raw_data, wanted * np.dtype(dtype).itemsize
+        if len(raw) != nbytes:
+            raise ModelError(f"{what}: {len(raw)} bytes of data, but {dtype}{list(shape)} has {nbytes}")
+        return np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
     try:
         array = onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, OverflowError) as e:
