@@ -43,4 +43,4 @@ class UnsupportedError(GraphnetError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         lines = "\n  ".join(map(str, self.problems))
-        super().__init__(f"{len(self.problems)} things in this model are not supported:\n  {lines}")
+        super().__init__(f"not supported in this model:\n  {lines}")

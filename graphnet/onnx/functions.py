@@ -14,35 +14,48 @@ from ..types import Dim
 from .errors import ModelError
 from .table import canonical, find
 
+MOST_NODES = 1_000_000  # of a model, its functions written out and its loops unrolled
+
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the calls of its own functions written out."""
     if not model.functions:
         return model
-    _check_acyclic(model)
+    _check_size(model)
     try:
         return onnx.inliner.inline_local_functions(model)
     except (RuntimeError, ValueError) as e:
         raise ModelError(f"the model's functions cannot be written out: {e}") from None
 
 
-def _check_acyclic(model: onnx.ModelProto) -> None:
-    """Raises ModelError where a function calls itself, be it through others."""
-    calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
+def _calls(nodes: Iterable[onnx.NodeProto]) -> list[tuple[str, str]]:
+    """The (domain, op) of nodes and of those in their subgraphs."""
+    stack, found = list(nodes), []
+    while stack:
+        n = stack.pop()
+        found.append((canonical(n.domain), n.op_type))
+        for a in n.attribute:
+            for g in (a.g, *a.graphs):
+                stack.extend(g.node)
+    return found
+
+
+def _check_size(model: onnx.ModelProto) -> None:
+    """Raises ModelError where a function calls itself, be it through others, or where functions that call functions
+    come to too many nodes."""
+    calls: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for f in model.functions:
-        called = calls.setdefault((canonical(f.domain), f.name), set())
-        stack = list(f.node)
-        while stack:
-            n = stack.pop()
-            called.add((canonical(n.domain), n.op_type))
-            for a in n.attribute:
-                for g in (a.g, *a.graphs):
-                    stack.extend(g.node)
-    while free := [k for k, called in calls.items() if not called & calls.keys()]:
+        calls.setdefault((canonical(f.domain), f.name), []).extend(_calls(f.node))
+    sizes: dict[tuple[str, str], int] = {}
+    while free := [k for k, called in calls.items() if not calls.keys() & set(called)]:
+        for k in free:
+            sizes[k] = sum(sizes.get(n, 1) for n in calls[k])
         for k in free:
             del calls[k]
     if calls:
         raise ModelError(f"the model's function {min(calls)[1]!r} calls itself")
+    if sum(sizes.get(n, 1) for n in _calls(model.graph.node)) > MOST_NODES:
+        raise ModelError(f"the model's functions come to more than {MOST_NODES:,} nodes")
 
 
 # --------------------------------------------------------------------------- the standard's functions

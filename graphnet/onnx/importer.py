@@ -20,7 +20,7 @@ from . import survey
 from .call import Call, Refused, Several, Unknown, Value
 from .dtypes import dtype_of
 from .errors import ModelError, Problem, UnknownValueError, UnsupportedError
-from .functions import definition, is_defined
+from .functions import MOST_NODES, definition, is_defined
 from .prepared import Prepared
 from .reading import array_of
 from .shapes import SHAPED, Extents, is_known, node_of
@@ -111,6 +111,9 @@ class Importer:
     def _nodes(self, nodes: Sequence[onnx.NodeProto], scope: Scope, versions: Mapping[str, int]) -> None:
         for proto in nodes:
             self._count += 1
+            if self._count > MOST_NODES:
+                reason = f"its loops come to more than {MOST_NODES:,} nodes"
+                raise UnsupportedError([Problem(self.source.label, "", (), reason)])
             if any(i and i not in scope for i in proto.input):
                 continue  # it depends on something that could not be converted
             name = proto.name or next((o for o in proto.output if o), "")

@@ -7,7 +7,7 @@ import numpy as np
 import graphnet as gn
 
 from ..node import Node
-from .call import Call, Unknown
+from .call import Call, Refused, Unknown
 from .table import converts
 
 MOST_STEPS = 1000  # of a loop that is unrolled
@@ -23,7 +23,10 @@ def if_(c: Call) -> list[Node]:
         unknown = e
     else:
         return c.run(then if chosen else otherwise, [])
-    yes, no = c.run(then, []), c.run(otherwise, [])
+    try:
+        yes, no = c.run(then, []), c.run(otherwise, [])
+    except Refused:
+        raise unknown from None  # one of them may be in order
     if any(a.type != b.type for a, b in zip(yes, no, strict=True)):
         raise unknown  # the condition decides what the results are
     return [gn.where(gn.reshape(c[0], ()), a, b) for a, b in zip(yes, no, strict=True)]

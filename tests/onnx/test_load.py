@@ -143,3 +143,17 @@ def test_a_function_that_calls_itself_is_refused():
     nodes = [helper.make_node("Again", ["x"], ["y"], domain="mine")]
     with pytest.raises(gn.onnx.ModelError, match="'Again' calls itself"):
         gn.onnx.load(model(nodes, [value("x", [2])], [value("y", [2])], opset_imports=sets, functions=[again]))
+
+
+def test_functions_and_loops_that_grow_without_bound_are_refused():
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    functions = []
+    for k in range(40):
+        called = ("Add", "") if k == 0 else (f"F{k - 1}", "mine")
+        inputs = ["a", "a"] if k == 0 else ["a"]
+        nodes = [helper.make_node(called[0], inputs, [n], domain=called[1]) for n in ("b", "c")]
+        nodes.append(helper.make_node("Add", ["b", "c"], ["d"]))
+        functions.append(helper.make_function("mine", f"F{k}", ["a"], ["d"], nodes, sets))
+    node = helper.make_node("F39", ["x"], ["y"], domain="mine")
+    with pytest.raises(gn.onnx.ModelError, match="more than 1,000,000 nodes"):
+        gn.onnx.load(model([node], [value("x", [2])], [value("y", [2])], opset_imports=sets, functions=functions))
