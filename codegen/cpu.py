@@ -10,6 +10,7 @@ cannot know that, makes every call wait for a lock of its own. The two calls tha
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,10 @@ from .emit import emit_functions
 from .errors import CodegenError
 from .loops import Kernel
 from .machine import Machine, available_threads, machine
+
+# Seconds that a helper waits for Python's lock between two of LLVM's calls, of which a kernel takes several; by default
+# they would be 5 ms each, as long as a small kernel takes to compile.
+SWITCH = 1e-4
 
 
 def target_machine(m: Machine, opt: int = 2) -> llvm.TargetMachine:
@@ -135,6 +140,8 @@ def compile_objects(sources: Iterable[str], m: Machine, threads: int | None = No
             return todo.get_nowait()
         return None
 
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
     helpers = [threading.Thread(target=help, daemon=True) for _ in range((threads or available_threads()) - 1)]
     try:
         for number, source in enumerate(sources):
@@ -151,6 +158,7 @@ def compile_objects(sources: Iterable[str], m: Machine, threads: int | None = No
             todo.put(None)
         for h in started:
             h.join()
+        sys.setswitchinterval(switch)
     if failures:
         raise failures[0]
     return [found[n] for n in range(len(found))]
