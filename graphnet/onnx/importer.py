@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from ..errors import DTypeError, GraphnetError
+from ..errors import GraphnetError, ShapeError
 from ..evaluate import evaluate
 from ..node import Input, Node, constant, parameter, toposort
 from ..node import input as declare_input
@@ -56,6 +56,7 @@ class Importer:
         self.contradictions: list[str] = []
         self.unknown: dict[str, str] = {}  # inputs whose values are needed: by whom
         self._arrays: dict[Node, np.ndarray] = {}
+        self._depends: dict[Node, tuple[str, ...]] = {}
         self._labels: set[str] = set()
         self._count = 0
         graph = source.model.graph
@@ -130,20 +131,19 @@ class Importer:
         except Unknown as e:
             self.unknown |= {n: survey.described(proto, version, "").where for n in e.names}
             return
-        except (Refused, DTypeError) as e:
-            self.problems.append(survey.described(proto, version, str(e)))
-            return
         except (UnsupportedError, ModelError, UnknownValueError):
             raise
-        except (GraphnetError, *DAMAGE) as e:
+        except (ShapeError, *DAMAGE) as e:
             reason = str(e) or f"its inputs or attributes make no sense ({type(e).__name__})"
             self.contradictions.append(str(survey.described(proto, version, reason)))
             return
+        except GraphnetError as e:  # Refused, or what our ops do not take
+            self.problems.append(survey.described(proto, version, str(e)))
+            return
         for name, value in zip(proto.output, made, strict=False):
             if name and value is not None:
-                if len(scope.maps) == 1 and isinstance(
-                    value, Value
-                ):  # the names of subgraphs and functions are their own
+                outermost = len(scope.maps) == 1  # the names of subgraphs and functions are their own
+                if outermost and isinstance(value, Value):
                     self._check(name, value.node, proto)
                 scope[name] = value
 
@@ -248,10 +248,10 @@ class Importer:
         """The value of a node that depends on no input: by each op's NumPy reference. Parameters have the model's
         values. Raises Unknown, or Refused where named sizes decide."""
         if node not in self._arrays:
-            leaves = toposort([node])
-            names = [n.name for n in leaves if isinstance(n.op, Input)]
+            names = self._inputs_of(node)
             if names:
                 raise Unknown(names)
+            leaves = toposort([node])
             sizes: set[str] = set()
             for n in leaves:
                 extents: tuple[Extent, ...] = (*n.shape, n.op.dim) if isinstance(n.op, Size) else n.shape
@@ -262,6 +262,20 @@ class Importer:
                 raise Refused("an input that must be known comes from very large arrays")
             self._arrays[node] = evaluate(node)[0]
         return self._arrays[node]
+
+    def _inputs_of(self, node: Node) -> tuple[str, ...]:
+        """The inputs that a node depends on. Each node is looked at once in an import."""
+        stack = [node]
+        while stack:
+            n = stack[-1]
+            below = [i for i in n.inputs if i not in self._depends]
+            if n not in self._depends and below:
+                stack.extend(below)
+                continue
+            own = [n.name] if isinstance(n.op, Input) else []
+            self._depends[n] = tuple(dict.fromkeys([*own, *(name for i in n.inputs for name in self._depends[i])]))
+            stack.pop()
+        return self._depends[node]
 
 
 def _count(shape: Shape) -> int:
