@@ -1,7 +1,7 @@
 """Elementary functions as expressions of the loop language.
 
 They need no libm, hold no table in memory and no branch other than `select`, so they vectorise, and every target
-computes the same bits. The polynomials are our own minimax fits (tools/minimax.py); the literature of each method is
+computes the same bits. The polynomials are our own minimax fits (tests/codegen/minimax.py); the literature of each method is
 named in its file. docs/numerics.md has the measured errors of all of them.
 
 NaN gives NaN (but for pow's cases), subnormal arguments and results are exact to the same bounds as all others,

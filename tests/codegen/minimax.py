@@ -1,6 +1,6 @@
 """The polynomials of codegen/mathlib: minimax fits, printed as Python tuples. (Those of exp, log and tanh are older.)
 
-    python tools/minimax.py [NAME ...]
+    python tests/codegen/minimax.py [NAME ...]
 
 Remez's exchange (E. Remes, 1934; Muller, Elementary Functions, 2016, ch. 3) at 200 bits on a dense Chebyshev grid:
 min over c of max |w(u) (g(u) - sum c_i u**i)|. The coefficients are rounded to the dtype from the constant term up,
