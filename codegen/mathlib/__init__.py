@@ -1,8 +1,8 @@
 """Elementary functions as expressions of the loop language.
 
 They need no libm, hold no table in memory and no branch other than `select`, so they vectorise, and every target
-computes the same bits. The polynomials are our own minimax fits (tests/codegen/minimax.py); the literature of each method is
-named in its file. docs/numerics.md has the measured errors of all of them.
+computes the same bits. The polynomials are our own minimax fits (tests/codegen/minimax.py); the literature of each
+method is named in its file. docs/numerics.md has the measured errors of all of them.
 
 NaN gives NaN (but for pow's cases), subnormal arguments and results are exact to the same bounds as all others,
 odd functions are odd bit by bit and keep the sign of 0, and other special values are those of IEEE 754-2019 (9.2.1)

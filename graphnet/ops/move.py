@@ -258,10 +258,14 @@ class Concatenate(Op):
         def part(x: Operand, offset: int) -> Expr:
             return x(*(i - offset if a == self.axis else i for a, i in enumerate(index)))
 
-        result = part(inputs[-1], offsets[-2])
-        for x, offset, end in reversed(list(zip(inputs[:-1], offsets[:-2], offsets[1:-1], strict=True))):
-            result = select(index[self.axis] < end, part(x, offset), result)
-        return result
+        def parts(low: int, high: int) -> Expr:
+            """The element, where it is one of inputs low, ..., high - 1: halves, so that choices do not nest deeply."""
+            if high - low == 1:
+                return part(inputs[low], offsets[low])
+            middle = (low + high) // 2
+            return select(index[self.axis] < offsets[middle], parts(low, middle), parts(middle, high))
+
+        return parts(0, len(inputs))
 
     def gradient(self, node: Node, cotangent: Node) -> Sequence[Node | None]:
         parts = []

@@ -190,3 +190,11 @@ def test_unfold_and_fold() -> None:
     back = gn.fold(columns, (7, 8), (3, 2), **settings)
     want = torch.nn.functional.fold(want, (7, 8), (3, 2), **settings)
     np.testing.assert_allclose(gn.compile(back, [n])(image), want, rtol=1e-13)
+
+
+def test_hundreds_of_arrays_are_concatenated() -> None:
+    """Their choices are nested by halves: one after the other they would exhaust the compiler's stack."""
+    xs = [gn.input(f"x{k}", (2, 1 + k % 3)) for k in range(300)]
+    arrays = [np.full(x.shape, k, np.float32) for k, x in enumerate(xs)]
+    f = gn.compile(gn.concatenate(xs, axis=1), xs, threads=1)
+    np.testing.assert_array_equal(f(*arrays), np.concatenate(arrays, axis=1))
