@@ -54,7 +54,7 @@ def test_steps_take_turns_and_every_timed_step_is_counted() -> None:
     calls: list[str] = []
     steps = {name: lambda name=name: calls.append(name) for name in ("a", "b")}
     rounds: list[int] = []
-    timings = harness.interleave(steps, rounds=2, burst=3, settle=1, warmup=0, on_round=rounds.append)
+    timings = harness.interleave(steps, rounds=2, burst=3, settle=1, warmup=0, on_round=rounds.append, rest=0)
     assert "".join(calls) == "aaaabbbbaaaabbbb"
     assert rounds == [1, 2]
     t = timings["a"]
@@ -65,7 +65,7 @@ def test_steps_take_turns_and_every_timed_step_is_counted() -> None:
 def test_rounds_end_with_the_time_they_were_given() -> None:
     calls: list[str] = []
     steps = {"a": lambda: calls.append("a")}
-    assert harness.interleave(steps, rounds=100, burst=2, settle=0, warmup=0, seconds=1e-9)["a"].count == 2
+    assert harness.interleave(steps, rounds=100, burst=2, settle=0, warmup=0, seconds=1e-9, rest=0)["a"].count == 2
 
 
 def test_a_peer_that_cannot_run_or_computes_something_else_is_left_out_with_the_reason(

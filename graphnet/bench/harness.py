@@ -189,6 +189,10 @@ def _siblings(cpu: int) -> str:
     return str(cpu)
 
 
+# Seconds: the threads of OpenMP and oneTBB spin for up to 0.2 s after their last work, on the cores of whoever is next.
+REST = 0.25
+
+
 def interleave(
     steps: Mapping[str, Step],
     rounds: int = 10,
@@ -197,8 +201,10 @@ def interleave(
     warmup: int = 5,
     seconds: float = math.inf,
     on_round: Callable[[int], None] = lambda done: None,
+    rest: float = REST,
 ) -> dict[str, Timing]:
-    """Times every step `rounds` times `burst` times, in turns; the first `settle` of a burst are extra, untimed.
+    """Times every step `rounds` times `burst` times, in turns; the first `settle` of a burst are extra, untimed, and
+    before each burst nobody works for `rest` seconds.
 
     No round is begun when the rounds before it have taken `seconds`."""
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -210,6 +216,7 @@ def interleave(
         if done and time.perf_counter() - begun > seconds:
             break
         for name, step in steps.items():
+            time.sleep(rest)
             for _ in range(settle):
                 step()
             for _ in range(burst):
