@@ -94,15 +94,11 @@ class _Accumulators:
             for guard in (where, valid):
                 if guard is not None:
                     value = select(guard, value, start_value(red.op, best.dtype))
-            if red.op == "sum" or red.op == "prod" or (at is None and not is_float(best.dtype)):
+            if at is None:
                 out.append(store(best, (v,), combine(red.op, best[v], value)))
                 continue
             x = Var(f"x_{best.name}", best.dtype)
             out.append(Let(x, value))
-            if at is None:  # the first of equals; a NaN stays
-                larger = best[v] < x if red.op == "max" else x < best[v]
-                out.append(store(best, (v,), select(ne(x, x), x, select(larger, x, best[v]))))
-                continue
             better = Var(f"better_{best.name}", "bool")
             out.append(Let(better, _better(x, best[v], at[v])))
             out.append(store(at, (v,), select(better, cast(_position(red, values), "i32"), at[v])))
