@@ -40,6 +40,7 @@ from ..site import derived
 from ..types import concrete
 from .memory_order import FEWEST_CHANNELS, memory_order
 
+GAINS = ("contract", "transform")  # kinds of ops; of all others relayouts would be most of the work
 CONFLICT = 1024  # bytes: rows at multiples of this meet in so few sets of the cache that a panel of them does not fit
 
 
@@ -56,8 +57,8 @@ def kernel_order(op: Convolution) -> tuple[int, ...]:
 
 
 def layout(m: Module) -> Module:
-    """Layouts for every value; on GPUs all are row-major."""
-    if m.settings.target != "cpu":
+    """Layouts for every value; on GPUs all are row-major, and where no products gain by another order."""
+    if m.settings.target != "cpu" or not any(n.op.kind in GAINS for n in m.graph.nodes()):
         return m
     order = memory_order(m)
     if order == "channels":

@@ -22,6 +22,7 @@ from ..node import Node
 from ..ops.broadcast import BroadcastTo, Reshape, Sum
 from ..ops.reduce import Max, Min
 from ..types import concrete
+from .fuse import LARGEST
 from .memory import group_reads, nbytes
 
 NEAR = 32 << 10  # bytes of a block's rows, in scratch and in arrays, that stay in a core's first cache
@@ -36,6 +37,7 @@ class _Chain:
     extent: int
     members: list[int]
     made: set[Node]  # what its groups store
+    nodes: int
 
 
 def rows(m: Module) -> Module:
@@ -56,6 +58,7 @@ def rows(m: Module) -> Module:
         sources = {chain_of[j].number: chain_of[j] for j in needs[k] if j in chain_of}
         for c in sources.values():
             fits = extent == c.extent and c.number not in waits and k not in chain_of
+            fits = fits and c.nodes + len(g.nodes) <= LARGEST
             if (
                 fits
                 and all(_in_row(n, c.made, stored) for n in g.nodes)
@@ -63,12 +66,13 @@ def rows(m: Module) -> Module:
             ):
                 c.members.append(k)
                 c.made |= set(g.stored)
+                c.nodes += len(g.nodes)
                 chain_of[k] = c
             else:
                 waits.add(c.number)
         behind.append(sorted(waits)[-REMEMBERED:])
         if extent is not None and k not in chain_of:
-            chain_of[k] = _Chain(len(chains), extent, [k], set(g.stored))
+            chain_of[k] = _Chain(len(chains), extent, [k], set(g.stored), len(g.nodes))
             chains.append(chain_of[k])
     found = [c for c in chains if len(c.members) > 1]
     order, dissolved = _order([c.members for c in found], needs)
