@@ -56,6 +56,22 @@ def unit_stride(e: Expr, axis: str) -> bool:
     return all(s in (0, 1) for s in steps) and 1 in steps
 
 
+NEAR = 1 << 12  # elements that stay in the first cache, in whatever order they are read
+
+
+def crossings(c: Computation) -> dict[Load, Axis | None]:
+    """The large loads that stride along the last axis, and the axis along which each has unit stride, if there is one:
+    where reading crosses writing."""
+    *outer, last = c.axes
+    names = frozenset(a.name for a in c.axes)
+    found: dict[Load, Axis | None] = {}
+    for x in (x for e in c.point_expressions() for x in walk(e) if isinstance(x, Load) and x.buffer.size > NEAR):
+        strides = access_strides(x.buffer, x.index, names)
+        if strides is not None and strides.get(last.name, 0) not in (0, 1):
+            found[x] = next((a for a in outer if strides.get(a.name) == 1), None)
+    return found
+
+
 def map_computation(c: Computation, f: dict[str, Expr], axes: tuple[Axis, ...]) -> Computation:
     """The computation over other axes, variables replaced."""
 

@@ -5,25 +5,23 @@
             for v in vector(lanes):
                 lets; stores
 
-A transposition reads along another axis than it writes. That axis then runs inside the blocks, so that
-every cache line that a block touches is used up before it is forgotten.
+A transposition reads along another axis than it writes. Where `turned` does not take it, that axis runs inside the
+blocks, so that every cache line that a block touches is used up before it is forgotten.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ..compute import Axis, Computation
+from ..compute import Computation
 from ..dtypes import DTYPES
-from ..expr import Expr, Load, Var
+from ..expr import Expr, Var
 from ..loops import If, Kernel, Stmt, Store, loaded, loop
 from ..machine import Machine
-from ..traverse import walk
 from . import spread
-from .analysis import access_strides, collapse, drop_unit_axes
+from .analysis import collapse, crossings, drop_unit_axes
 from .common import beyond_caches, cut, epilogue, nest, round_up, rows_first, widest_dtype
 
-NEAR = 1 << 12  # elements that stay in the first cache, in whatever order they are read
 LONG = 16  # values computed at a point
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
 
@@ -39,7 +37,7 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     # A long straight line, such as a transform of a tile, fills the registers with one vector of each value.
     vectors = 1 if len(c.lets) > LONG else max(1, min(MAX_VECTORS, last.extent // width))
     block = width * vectors
-    crossed = crossed_axis(c)
+    crossed = next((a for a in crossings(c).values() if a is not None), None)
     outside = [(a.var, a.extent) for a in outer if a is not crossed]
     within = [(crossed.var, crossed.extent)] if crossed else []
     statements: list[Stmt] = []
@@ -62,16 +60,3 @@ def streamed(block: tuple[Stmt, ...], machine: Machine) -> tuple[Stmt, ...]:
     if not beyond_caches(read | written, machine):
         return block
     return tuple(replace(s, streams=s.buffer not in read) if isinstance(s, Store) else s for s in block)
-
-
-def crossed_axis(c: Computation) -> Axis | None:
-    """The axis along which some large load has unit stride while it strides along the last axis."""
-    *outer, last = c.axes
-    names = frozenset(a.name for a in c.axes)
-    for x in (x for e in c.point_expressions() for x in walk(e) if isinstance(x, Load) and x.buffer.size > NEAR):
-        strides = access_strides(x.buffer, x.index, names)
-        if strides is not None and strides.get(last.name, 0) not in (0, 1):
-            for a in outer:
-                if strides.get(a.name) == 1:
-                    return a
-    return None

@@ -17,11 +17,9 @@ from ..expr import Expr, Load, Select, Var, const, minimum
 from ..loops import Kernel, Let, Stmt, Store, map_expressions
 from ..machine import Machine
 from ..traverse import children, substitute, transform, walk
-from .analysis import access_strides, collapse, drop_unit_axes
+from .analysis import collapse, crossings, drop_unit_axes
 from .common import epilogue, nest
 from .transpose import transposed_tile
-
-NEAR = 1 << 12  # elements that stay in the first cache, in whatever order they are read
 
 
 def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
@@ -69,18 +67,10 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
 
 def crossing(c: Computation) -> tuple[Load, Axis] | None:
     """The one large load that strides along the last axis, and the axis along which it has unit stride."""
-    *outer, last = c.axes
-    names = frozenset(a.name for a in c.axes)
-    found: dict[Load, Axis] = {}
-    for x in (x for e in c.point_expressions() for x in walk(e) if isinstance(x, Load) and x.buffer.size > NEAR):
-        strides = access_strides(x.buffer, x.index, names)
-        if strides is None or strides.get(last.name, 0) in (0, 1):
-            continue
-        along = [a for a in outer if strides.get(a.name) == 1]
-        if not along:
-            return None
-        found[x] = along[0]
-    return next(iter(found.items())) if len(found) == 1 else None
+    found = crossings(c)
+    for load, axis in found.items():
+        return (load, axis) if len(found) == 1 and axis is not None else None
+    return None
 
 
 def _turns(c: Computation, load: Load, size: int) -> bool:
