@@ -155,8 +155,8 @@ class Function:
         for slot, array in zip(spec.inputs, arrays):  # noqa: B905 (as many, as Signature has seen to)
             executable.bind(slot, array)
         outputs = []
-        for slot, shape, dtype, allocate in spec.outputs:
-            out = allocate(shape, dtype)
+        for slot, allocate in spec.outputs:
+            out = allocate()
             executable.bind_output(slot, out)
             outputs.append(out)
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from codegen.dtypes import numpy_dtype
-from codegen.program import Program, Scheduled
-from codegen.runtime.cpu import aligned
+from codegen.program import Program, Scheduled, Slot
+from codegen.runtime.arrays import Results
 
 from .lower import Lowered
 from .module import Module
@@ -17,7 +18,7 @@ from .node import Node, Parameter
 from .passes.memory import Plan
 from .targets import Executable, Kernels, Target
 
-LARGE = 1 << 20  # bytes of an output from which it is worth a microsecond to start it on a cache line
+LARGE = 1 << 20  # bytes of an output from which it is worth a microsecond to write it where the last one was
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,13 @@ class Specialization:
     calls: int = 0
     prepared_at: int = -1  # the version of the state from which values were prepared last
     inputs: tuple[int, ...] = field(init=False)  # slots
-    # slots, shapes, dtypes, and what makes an array of them
-    outputs: tuple[tuple[int, tuple[int, ...], np.dtype, Callable[..., np.ndarray]], ...] = field(init=False)
+    outputs: tuple[tuple[int, Callable[[], np.ndarray]], ...] = field(init=False)  # slots, and what makes arrays
     sources: tuple[str, ...] = field(init=False)  # the parameters from which values are prepared
 
     def __post_init__(self) -> None:
         plan: Plan = self.module.plan
         self.inputs = tuple(plan.slot[n] for n in self.module.graph.inputs)
-        slots = [(s, plan.slots[s]) for s in plan.outputs]
-        self.outputs = tuple(
-            (number, s.shape, numpy_dtype(s.dtype), aligned if s.bytes >= LARGE else np.empty) for number, s in slots
-        )
+        self.outputs = tuple((number, _arrays(plan.slots[number])) for number in plan.outputs)
         read = [reads for g, reads in zip(self.module.groups, plan.reads, strict=True) if g.prepared]
         self.sources = tuple({n.name: None for reads in read for n in reads if isinstance(n.op, Parameter)})
 
@@ -90,3 +87,9 @@ class Specialization:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items()) or "no named sizes"
         return f"<{sizes}: {len(self.program.steps)} kernels, compiled in {sum(self.seconds.values()):.2f} s>"
+
+
+def _arrays(slot: Slot) -> Callable[[], np.ndarray]:
+    """What makes an uninitialised array for an output at each call."""
+    dtype = numpy_dtype(slot.dtype)
+    return Results(slot.shape, dtype) if slot.bytes >= LARGE else partial(np.empty, slot.shape, dtype)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from codegen.runtime.cpu import aligned_empty
+from codegen.runtime.arrays import aligned_empty
 
 from .errors import DTypeError, GraphnetError, ShapeError
 from .node import Node, Parameter

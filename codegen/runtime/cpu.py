@@ -10,7 +10,6 @@ so that its code depends on nothing else of the program. One function, `program`
 from __future__ import annotations
 
 import ctypes
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -22,11 +21,11 @@ from ..cpu import Code, compile_ir, compile_once
 from ..emit import emit_functions
 from ..loops import Kernel
 from ..program import Program
+from .arrays import aligned_empty
 from .threads import BARRIER_IR, Pool, pool
 
 COUNTER = "readcyclecounter" if platform.machine() in ("x86_64", "AMD64") else "readsteadycounter"
 POOL, CLOCK, STEPS, COUNT, SLOTS = range(5)  # places in the words that `program` receives
-ALIGNMENT = 64
 
 # A step is three words: the kernel, its slots' numbers (32 bits each), and whether to wait for all threads before it.
 PROGRAM_IR = f"""
@@ -77,19 +76,6 @@ end:
   ret void
 }}
 """
-
-
-def aligned_empty(nbytes: int) -> np.ndarray:
-    """Uninitialised bytes that start on a cache line."""
-    memory = np.empty(nbytes + ALIGNMENT, np.uint8)
-    skip = -memory.ctypes.data % ALIGNMENT
-    return memory[skip : skip + nbytes]
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array that starts on a cache line: kernels that store past the caches want that."""
-    size = dtype.itemsize * math.prod(shape)
-    return aligned_empty(size).view(dtype).reshape(shape)
 
 
 _DATA = object.__basicsize__  # in NumPy's array objects the address of the data follows Python's header

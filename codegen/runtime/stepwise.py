@@ -15,7 +15,7 @@ from ..expr import Buffer
 from ..interpret import interpret
 from ..loops import Kernel
 from ..program import Program
-from .cpu import aligned_empty
+from .arrays import aligned_empty
 
 
 class _Stepwise:

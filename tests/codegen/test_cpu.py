@@ -16,7 +16,7 @@ from codegen.kernels.contract_outer import choose_tile
 from codegen.kernels.cpu import schedule
 from codegen.loops import Alloc, Kernel, Store
 from codegen.machine import EXTENSIONS, Machine, machine
-from codegen.runtime.cpu import aligned_empty
+from codegen.runtime.arrays import aligned_empty
 from codegen.runtime.threads import Pool
 from codegen.text import parse, print_kernel
 from codegen.verify import verify

@@ -86,3 +86,23 @@ def test_functions_can_be_called_from_several_threads():
     with ThreadPoolExecutor(4) as workers:
         for got in workers.map(lambda _: f(a), range(50)):
             np.testing.assert_array_equal(got, want)
+
+
+def test_a_large_result_is_written_where_a_dropped_one_was():
+    x = gn.input("x", (1 << 19,))
+    f = gn.compile(x + 1, [x])
+    x0 = np.zeros(1 << 19, "f")
+    first = f(x0)
+    at = first.ctypes.data
+    del first
+    assert f(x0).ctypes.data == at
+
+
+@pytest.mark.parametrize("view", [lambda y: y[3:5], lambda y: memoryview(y), lambda y: y.reshape(2, -1).T, iter])
+def test_memory_of_a_result_is_not_used_again_while_a_view_of_it_lives(view):
+    x = gn.input("x", (1 << 19,))
+    f = gn.compile(x + 1, [x])
+    held = view(f(np.zeros(1 << 19, "f")))
+    others = [f(np.full(1 << 19, k, "f")) for k in (7, 8, 9)]
+    assert [o[0] for o in others] == [8, 9, 10]
+    assert (next(held) if view is iter else np.asarray(held).reshape(-1)[0]) == 1
