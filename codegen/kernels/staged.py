@@ -1,10 +1,14 @@
 """Points that work in stages: a loop that fills memory of the point's own, and another that reads it.
 
-    for t in parallel(...):              outer axes
-        for b in serial(blocks):         the last axis, which has unit stride
-            own = local(f32, extents, lanes)
-            for v in vector(lanes):
-                for i in serial(...): lets; stores           each stage
+    for t in parallel(...):              outer axes, and groups of vectors of the last axis, which has unit stride
+        own = local(f32, extents, group, lanes)
+        for i in serial(...):                                each stage
+            for b in serial(group):
+                for v in vector(lanes): lets; stores
+
+A group is one vector, or where a stage goes to many places of memory at once, as a transform does, as many as have
+room for what lies between the stages: its places may be as far apart as the matrices of a spectrum, but those of the
+next vector are neighbours. What is too large to be found in a cache later is stored past them.
 
 Another axis takes the place of the last where its points are the neighbours in memory. Where the places of what is
 stored depend on data, there are no vectors:
@@ -23,13 +27,17 @@ from dataclasses import replace
 
 from ..compute import Axis, Computation, Stage
 from ..dtypes import DTYPES
-from ..expr import Buffer, Expr, Load, Var
-from ..loops import Alloc, For, If, Kernel, Let, Stmt, Store, loop, map_expressions
+from ..expr import Buffer, Expr, Load, Var, minimum
+from ..loops import Alloc, For, If, Kernel, Let, Stmt, Store, expressions, loop, map_expressions, statements
 from ..machine import Machine
 from ..traverse import substitute, transform, walk
 from .analysis import access_strides
 from .common import cut, nest, parallel_over, widest_dtype
 from .gpu_common import THREADS, Names, ceil_div, frame, guarded, unflatten
+
+ROOM = 1 << 19  # bytes between stages that stay in a core's second cache
+MANY = 16  # places of memory to which a stage goes at once
+KEPT = 4  # results of at most one of so many parts of the last cache are stored to it
 
 
 def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
@@ -39,20 +47,28 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         return _one_by_one(c)
     outer = [a for a in c.axes if a is not last]
     width = machine.lanes(DTYPES[widest_dtype(c)].bytes)
-    block, lane = Var("block"), Var("lane")
+    group, slot, lane = Var("group"), Var("slot"), Var("lane")
+    own_bytes = width * sum(b.size * DTYPES[b.dtype].bytes for b in scratch(c))
+    written = {s.buffer for s in c.all_stores() if s.buffer.space == "global"}
+    past = frozenset(b for b in written if b.size * DTYPES[b.dtype].bytes > machine.cache_bytes // KEPT)
+    most = max(1, ROOM // max(own_bytes, 1)) if max(map(_places, c.stages)) > MANY else 1
     made: list[Stmt] = []
     for seg in cut(last.extent, width):
         lanes = 1 << (seg.tile - 1).bit_length()
+        groups = -(-seg.count // most)
+        size = -(-seg.count // groups)
+        block = group * size + slot
         point: Expr = block * seg.tile + seg.start + lane
-        own = {b: Buffer(b.name, b.dtype, (*b.shape, lanes), b.space) for b in scratch(c)}
-        inner: tuple[Stmt, ...] = tuple(_in_lanes(_loop(stage), own, lane, {last.name: point}) for stage in c.stages)
-        if lanes != seg.tile:
-            inner = (If(point < last.extent, inner),)
-        body: tuple[Stmt, ...] = (*(Alloc(b) for b in own.values()), loop("vector", lane, 0, lanes, *inner))
-        made.append(nest([*((a.var, a.extent) for a in outer), (block, seg.count)], body))
+        own = {b: Buffer(b.name, b.dtype, (*b.shape, size, lanes), b.space) for b in scratch(c)}
+        body: list[Stmt] = [Alloc(b) for b in own.values()]
+        for stage in c.stages:
+            s = _in_lanes(_loop(stage), own, (slot, lane), {last.name: point}, past)
+            inside = s.body if lanes == seg.tile else (If(point < last.extent, s.body),)
+            here = minimum(seg.count - group * size, size) if seg.count % size else size
+            body.append(replace(s, body=(loop("serial", slot, 0, here, loop("vector", lane, 0, lanes, *inside)),)))
+        made.append(nest([*((a.var, a.extent) for a in outer), (group, groups)], tuple(body)))
     sizes = "x".join(str(a.extent) for a in c.axes)
-    own_bytes = sum(b.size * DTYPES[b.dtype].bytes for b in scratch(c))
-    how = f"{len(c.stages)} stages over {sizes}, {width} lanes, {own_bytes * width / 1024:.0f} KB between stages"
+    how = f"{len(c.stages)} stages over {sizes}, {width} lanes, {own_bytes / 1024:.0f} KB between stages"
     return Kernel(c.name, c.params, tuple(made)), how
 
 
@@ -67,6 +83,14 @@ def lane_axis(c: Computation) -> Axis | None:
                 return a
     names = frozenset((c.axes[-1].name,))
     return None if any(access_strides(s.buffer, s.index, names) is None for s in stores) else c.axes[-1]
+
+
+def _places(stage: Stage) -> int:
+    """How many places of memory one iteration reads or writes."""
+    inside = [s for s in statements(stage.body) if not isinstance(s, For)]
+    found: set[Expr] = {x for s in inside for e in expressions(s) for x in walk(e) if isinstance(x, Load)}
+    found |= {Load(s.buffer, s.index) for s in inside if isinstance(s, Store)}
+    return sum(isinstance(x, Load) and x.buffer.space == "global" for x in found)
 
 
 def _one_by_one(c: Computation) -> tuple[Kernel, str]:
@@ -96,13 +120,16 @@ def _loop(stage: Stage) -> For:
     return For(stage.axis.var, stage.axis.lo, stage.axis.hi, "serial", stage.body)
 
 
-def _in_lanes(s: For, own: dict[Buffer, Buffer], lane: Var, at: dict[str, Expr]) -> For:
-    """A loop where each lane has its own scratch memory, and variables are replaced."""
+def _in_lanes(
+    s: For, own: dict[Buffer, Buffer], places: tuple[Var, ...], at: dict[str, Expr], past: frozenset[Buffer]
+) -> For:
+    """A loop where each of `places` has its own scratch memory, variables are replaced, and what goes to buffers `past`
+    the caches is stored so."""
 
     def on(e: Expr) -> Expr:
         def leaf(x: Expr) -> Expr | None:
             if isinstance(x, Load) and x.buffer in own:
-                return Load(own[x.buffer], (*(on(i) for i in x.index), lane))
+                return Load(own[x.buffer], (*(on(i) for i in x.index), *places))
             return None
 
         changed = transform(e, leaf) if any(isinstance(x, Load) and x.buffer in own for x in walk(e)) else e
@@ -113,7 +140,9 @@ def _in_lanes(s: For, own: dict[Buffer, Buffer], lane: Var, at: dict[str, Expr])
         for t in block:
             match t:
                 case Store(buffer, index, value) if buffer in own:
-                    out.append(Store(own[buffer], (*index, lane), value))
+                    out.append(Store(own[buffer], (*index, *places), value))
+                case Store() if t.buffer in past:
+                    out.append(replace(t, streams=True))
                 case If(cond, then, orelse):
                     out.append(If(cond, stores(then), stores(orelse)))
                 case For():

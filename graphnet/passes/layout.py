@@ -31,7 +31,7 @@ from ..node import Node, apply, make_graph, rebuild
 from ..ops.broadcast import Reshape
 from ..ops.conv import Convolution, Forward, InputGradient, WeightGradient
 from ..ops.conv2d import Conv2d, Conv2dWeightGrad
-from ..ops.fourier_forward import FourierInput
+from ..ops.fourier_forward import FourierInput, FourierWeight
 from ..ops.matmul import MatMul
 from ..ops.move import Flip, Pad, Slice, Transpose
 from ..ops.relayout import Relayout
@@ -307,12 +307,14 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Modu
         op = n.op
         if isinstance(op, MatMul) and k == 1 and n not in layouts and unit_axis(arg, new_layouts) != arg.rank - 2:
             return tuple(range(arg.rank)), "matmul reads rows or columns of its right operand"
+        if isinstance(op, FourierWeight) and k == 0 and concrete(arg.shape)[0] >= FEWEST_CHANNELS:
+            return (1, 2, 3, 0), f"{op.name} has outputs in lanes"
         if isinstance(op, Reshape) and arg in new_layouts and n not in layouts:
             return tuple(range(arg.rank)), "a view of row-major memory moves nothing"
         if order == "channels":
             if isinstance(op, (Forward, InputGradient)) and k == (0 if isinstance(op, InputGradient) else 1):
                 return (kernel_order(op), f"{op.name} has channels in lanes") if n in layouts else None
-            if isinstance(op, (Convolution, TileTransform)) and concrete(arg.shape)[1] >= FEWEST_CHANNELS:
+            if isinstance(op, (Convolution, TileTransform, FourierInput)) and concrete(arg.shape)[1] >= FEWEST_CHANNELS:
                 return channels_last(arg.rank), f"{op.name} has channels in lanes"
             return None
         axis = m.batch_axes.get(n.inputs[k])
