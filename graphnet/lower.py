@@ -23,6 +23,7 @@ from .op import Operand, Target
 from .ops.broadcast import before_reshape
 from .passes.memory import Plan, physical_shape, storage
 from .passes.rematerialise import BYTE, FLOP
+from .pooled import folded, windows
 from .types import concrete
 
 # Names of the output's axes where the op has none of its own. They avoid those that ops give to sums (k, r0).
@@ -194,25 +195,43 @@ class _Lowering:
         return tuple(Store(self.buffer(n), self.place(n, self.index), self.inside[n]) for n in self.group.stored)
 
     def tile(self, first: Node) -> tuple[Computation, tuple[int, ...], frozenset[int], frozenset[int]]:
-        """A transform's tile of points, each followed by the group's other nodes at its index."""
+        """A transform's tile of points, each followed by the group's other nodes at its index; up to pooling, if there
+        is one, which follows in every window of the tile, and after which the rest does."""
         tile = first.op.tile(*(_Argument(self, i) for i in first.inputs))
+        nodes = self.group.nodes
+        count = next((k for k, n in enumerate(nodes) if n.op.kind == "window"), len(nodes))
         results: list[tuple[tuple[Let, ...], tuple[Store, ...], Expr | None]] = []
+        at_points: list[tuple[Let, ...]] = []
         for number, point in enumerate(tile.points):
-            self.index = point.index
-            self.inside = {n: Var(f"{v.name.split('_')[0]}_{number}", v.dtype) for n, v in self.inside.items()}
-            here = []
-            for n, var in self.inside.items():
-                value = point.value if n is first else self.body(n, point.index)
-                assert isinstance(value, Expr), f"{n!r} folds, after a transform"
-                here.append(Let(var, typed(value, n)))
-            results.append((tuple(here), self.stores(), point.valid))
+            at_points.append(self.lets(number, point.index, nodes[:count], point.value))
+            if count == len(nodes):
+                results.append((at_points[-1], self.stores(), point.valid))
+        for number, w in enumerate(windows(tile.points, nodes[count].op) if count < len(nodes) else ()):
+            (x,) = nodes[count].inputs
+            argument = _Argument(self, x)
+            values = [cast(at_points[p][nodes.index(x)].var, argument.dtype) for p in w.points]
+            after = self.lets(number, w.index, nodes[count:], folded(nodes[count].op, w.index, argument, values))
+            results.append(((*(let for p in w.points for let in at_points[p]), *after), self.stores(), w.valid))
         if tile.stages or tile.inner:
-            each = [(*h, *s) if valid is None else (If(valid, (*h, *s)),) for h, s, valid in results]
-            last = Stage.of(tile.inner or axis("once", 1), tile.lets, each)
+            blocks = [(*h, *s) if valid is None else (If(valid, (*h, *s)),) for h, s, valid in results]
+            last = Stage.of(tile.inner or axis("once", 1), tile.lets, blocks)
             return self.finish(tile.axes, (), (), (), (*tile.stages, last))
         lets = [(x.var, x.value) for h, _, valid in results if valid is None for x in h]
         stores = [t for h, s, valid in results for t in (s if valid is None else (If(valid, (*h, *s)),))]
         return self.finish(tile.axes, (), (*tile.lets, *lets), tuple(stores))
+
+    def lets(self, number: int, index: tuple[Expr, ...], nodes: Sequence[Node], value: Expr) -> tuple[Let, ...]:
+        """The values of nodes at one of several indices; `value` is that of the first of them."""
+        self.index = index
+        for n in nodes:
+            var = self.inside[n]
+            self.inside[n] = Var(f"{var.name.split('_')[0]}_{number}", var.dtype)
+        here = []
+        for n in nodes:
+            e = value if n is nodes[0] else self.body(n, index)
+            assert isinstance(e, Expr), f"{n!r} folds, after a transform"
+            here.append(Let(self.inside[n], typed(e, n)))
+        return tuple(here)
 
     def finish(
         self,

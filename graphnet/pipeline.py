@@ -17,6 +17,7 @@ from .passes.expand import expand
 from .passes.fuse import fuse
 from .passes.layout import layout
 from .passes.memory import memory
+from .passes.pool import pool
 from .passes.rows import rows
 from .passes.simplify import simplify
 from .passes.specialise import specialise
@@ -41,6 +42,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("layout", layout),  # the order of axes in memory, and explicit conversions
     ("split", split),  # long reductions in two steps
     ("fuse", fuse),  # which nodes share a kernel
+    ("pool", pool),  # which pooling its convolution does, a tile at a time
     ("block", block),  # which of them run together, a block of tiles at a time
     ("rows", rows),  # kernels over the same rows that run a few rows at a time
     ("memory", memory),  # a place for every stored value

@@ -35,7 +35,7 @@ GRAPHNET = (
     ("rewrite",),
     ("ops.*",),
     ("gradient", "optim.*", "state", "signature", "convolution"),
-    ("winograd_conv", "fft_conv", "scan", "custom_gradient"),
+    ("winograd_conv", "fft_conv", "scan", "custom_gradient", "pooled"),
     ("derivatives", "recurrent"),
     ("passes.*",),
     ("pipeline", "lower"),
