@@ -177,7 +177,7 @@ class _Form:
 def _panel(x: Node, columns: int, divisible: int, lanes: int) -> int:
     """Columns of a panel of the kernels with which x (A,T,C) is multiplied: a register tile's; 0 for no panels."""
     frequencies, _, c = concrete(x.shape)
-    panel = 4 * lanes
+    panel = 2 * lanes
     return 0 if 4 * frequencies * c * columns <= RESIDENT or divisible % panel else panel
 
 

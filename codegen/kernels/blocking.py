@@ -11,6 +11,7 @@ from .common import round_up
 from .contract_packed import Blocking, MatrixProduct
 
 IN_L2 = 1 << 20  # bytes of a wide operand that needs no blocks
+STREAMED = 2 << 20  # bytes of many wide operands, one after the other, of which the next is fetched in time
 SHORT_SUM = 64  # terms of a sum that needs no chunks
 FEW_ROWS = 8  # fewer do not pay for turning the wide operand over: dot products serve them
 FEW_ROWS_IN_L2 = 12  # likewise where the wide operand is near
@@ -27,6 +28,9 @@ def choose(m: MatrixProduct, machine: Machine) -> Blocking | None:
     width = machine.lanes(size)
     rows, columns, terms = m.row.extent, m.column.extent, m.k.extent
     near = columns * terms * size <= IN_L2
+    if near and not m.turned and rows < MANY_ROWS and m.matrices * columns * terms * size > STREAMED:
+        r, v = register_tile(rows, columns, 2, width, machine.registers, divided=False)
+        return Blocking(r, v, chunk(terms, 256), 1, 1, False)
     if m.turned:
         if rows < (FEW_ROWS_IN_L2 if near else FEW_ROWS) and unit_stride(m.narrow, m.k.name):
             return None
@@ -58,10 +62,12 @@ def chunk(terms: int, depth: int) -> int:
 
 
 @cache
-def register_tile(rows: int, columns: int, most_vectors: int, width: int, registers: int) -> tuple[int, int]:
+def register_tile(
+    rows: int, columns: int, most_vectors: int, width: int, registers: int, divided: bool = True
+) -> tuple[int, int]:
     """Rows and vectors of the tile that takes the least time, ragged tiles included: FMAs or loads, two of each a
     cycle, at least 8 FMAs in flight. Among equals the one with fewest loads for an FMA; code for ragged tiles
-    counts as 2%."""
+    counts as 2%. divided: few rows' columns, among threads."""
     best, best_cost = (1, 1), (float("inf"), 0.0)
     for v in range(1, min(most_vectors, -(-columns // width)) + 1):
         for r in range(1, min(rows, registers) + 1):
@@ -73,7 +79,7 @@ def register_tile(rows: int, columns: int, most_vectors: int, width: int, regist
                 for cc, k in column_sizes:
                     vectors = -(-cc // width)
                     cycles += n * k * max(rr * vectors, rr + vectors, 8) / 2
-            if rows < MANY_ROWS:  # only columns are divided among threads: an odd tile makes one wait
+            if divided and rows < MANY_ROWS:  # an odd tile makes a thread wait
                 tiles = sum(k for _, k in column_sizes)
                 cycles *= (tiles + tiles % 2) / tiles
             ragged = len(row_sizes) + len(column_sizes) - 2

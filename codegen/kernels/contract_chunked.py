@@ -6,7 +6,7 @@ goes in chunks whose operands stay in the caches while all tiles add them up:
     for first, last in shares(tiles):                   a thread's tiles; their partial sums stay in L2
         for chunk of the sum in serial:
             for tile of columns:
-                panel = the wide operand, packed        L1
+                panel = the wide operand, packed        L1; read where it is, if few tiles do
                 for tile of rows, for taps:             taps: the other axes of the rows, such as a window's
                     acc = 0
                     for terms of the chunk: acc += narrow * panel; prefetch the next chunk's
@@ -29,7 +29,7 @@ from ..expr import Buffer, Expr, Fma, Load, Var, const, eq, maximum, minimum, se
 from ..loops import Alloc, If, Kernel, Let, Prefetch, Shares, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, walk
-from .analysis import unit_stride
+from .analysis import load_strides, unit_stride
 from .common import Segment, cut, epilogue
 from .contract_outer import MAX_VECTORS, RESIDENT, as_stored
 from .product import Product, is_long
@@ -39,6 +39,8 @@ PANEL = 16 << 10  # bytes of the wide panel: a part of L1
 CHUNK = 256 << 10  # bytes of both operands that a chunk reads: a part of L2
 STEP = 0.5  # cycles that a step of the loop costs beside FMAs and loads
 REUSED = 4  # tiles that read a packed panel, at least
+FEW = 8  # tiles that read a panel where it is, unless its rows meet in few sets of the cache
+SETS = 1 << 10  # bytes: rows that lie a multiple of so many apart do
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,14 @@ class _Nest:
         self.counts = [-(-a.extent // s) for a, s in zip(r.sums, self.size, strict=True)]
         self.chunks = math.prod(self.counts)
         self.partial = Buffer("partial", self.dtype, (self.kept, height, r.tile.vectors, self.width), "local")
+        self.packed = self.per_column > FEW or self.meets()
         self.panel = Buffer("panel", self.dtype, (*self.size, r.tile.vectors, self.width), "local")
+
+    def meets(self) -> bool:
+        """Whether terms of the wide operand lie a multiple of SETS apart."""
+        inner = self.r.sums[-1].name
+        strides = [s.get(inner, 0) * self.bytes for s in load_strides(self.p.wide, frozenset((inner,))) if s]
+        return any(s % SETS == 0 for s in strides)
 
     # ---------------------------------------------------------------------------------- chunks
 
@@ -212,7 +221,7 @@ class _Nest:
             Let(step, (end - begin + (parts - 1)) // parts),
             loop("serial", part, 0, parts, *one_part),
         )
-        allocs = [*([Alloc(self.partial)] if self.chunks > 1 else []), Alloc(self.panel)]
+        allocs = [*([Alloc(self.partial)] if self.chunks > 1 else []), *([Alloc(self.panel)] if self.packed else [])]
         groups = loop("serial", group, first // self.each, (last - 1) // self.each + 1, *one_group)
         number = math.prod(a.extent for a in self.r.shared) * self.each
         return Kernel(self.c.name, self.c.params, (Shares(first, last, number, (*allocs, groups)),))
@@ -225,7 +234,7 @@ class _Nest:
             inside = (
                 Let(begin, maximum(lo - column_tile * per, 0)),
                 Let(end, minimum(hi - column_tile * per, per)),
-                *self.pack(number, seg),
+                *(self.pack(number, seg) if self.packed else ()),
                 *self.over_rows(number, seg, lo, begin, end),
             )
             start, stop = maximum(lo // per, number), minimum((hi - 1) // per + 1, number + seg.count)
@@ -275,38 +284,35 @@ class _Nest:
 
     # ------------------------------------------------------------------------------ prefetching
 
-    def fetch(self, number: int, seg: Segment, lo: Expr, hi: Expr) -> list[Stmt]:
-        """A tile's share of asking for the next chunk. Of the wide operand: every per_column-th term of its columns.
-        Of the narrow one in plain matrix products: every n-th line, of n tiles. (Where it is a window of an image, it
-        is used so often that it need not come sooner.)"""
-        term, turn, line = Var("term"), Var("turn"), Var("line")
-        terms = math.prod(self.size)
+    def fetch_wide(self, number: int, seg: Segment) -> tuple[Stmt, ...]:
+        """A term's share of asking for the next chunk of the wide operand: a line of the same columns, of each tile
+        another, for only so many can be under way."""
+        if self.chunks == 1:
+            return ()
         column, _ = self.column(number, seg)
-        firsts = [
-            substitute(column, {"vec": const(j, "i64"), "lane": const(0, "i64")})
-            for j in range(-(-seg.tile // self.width))
-        ]
-        wide = [x for first in firsts for x in self.next_lines(self.p.wide, {self.r.column.name: first})]
-        first = Var("row_tile") * self.taps + Var("tap")
-        inside: tuple[Stmt, ...] = (Let(term, first + turn * self.per_column), If(term < terms, tuple(wide)))
-        loops: list[Stmt] = [loop("serial", turn, 0, -(-terms // self.per_column), *inside)]
-        row = self.r.rows[-1]
-        if self.taps == len(self.r.rows) == len(self.r.sums) == 1 and unit_stride(self.p.narrow, row.name):
-            lines = -(-row.extent // self.width)
-            narrow = self.next_lines(self.p.narrow, {row.name: (line % lines) * self.width})
-            turns = (terms * lines + (hi - lo - 1)) // (hi - lo)
-            inside = (Let(line, Var("slot") * turns + turn), Let(term, line // lines), *narrow)
-            loops.append(loop("serial", turn, 0, turns, *inside))
-        return loops
+        vectors, tile = -(-seg.tile // self.width), Var("row_tile") * self.taps + Var("tap")
+        turns = min(self.per_column, vectors)
+        lines: list[Stmt] = []
+        for n in range(0, vectors, turns):
+            first = substitute(column, {"vec": tile % turns + n, "lane": const(0, "i64")})
+            following = {name: self.nexts[name] + t for name, t in self.terms.items()}
+            lines += _prefetches(self.p.wide, {**following, self.r.column.name: first})
+        return tuple(lines)
 
-    def next_lines(self, e: Expr, at: dict[str, Expr]) -> list[Prefetch]:
-        """Prefetching of what `e` reads for term number `term` of the next chunk."""
-        rest: Expr = Var("term")
-        for a, size in reversed(list(zip(self.r.sums, self.size, strict=True))):
-            at[a.name] = self.nexts[a.name] + (rest % size if a is not self.r.sums[0] else rest)
-            rest = rest // size
-        loads = [x for x in walk(substitute(e, at)) if isinstance(x, Load)]
-        return [Prefetch(x.buffer, x.index) for x in loads if x.buffer.space == "global"]
+    def fetch_narrow(self, lo: Expr, hi: Expr) -> tuple[Stmt, ...]:
+        """The same for the narrow operand of plain matrix products: every n-th line, of n tiles. (Where it is a window
+        of an image, it is used so often that it need not come sooner.)"""
+        row = self.r.rows[-1]
+        plain = self.taps == len(self.r.rows) == len(self.r.sums) == 1 and unit_stride(self.p.narrow, row.name)
+        if self.chunks == 1 or not plain:
+            return ()
+        turn, line = Var("turn"), Var("line")
+        lines = -(-row.extent // self.width)
+        turns = (math.prod(self.size) * lines + (hi - lo - 1)) // (hi - lo)
+        (term,) = self.nexts
+        at = {row.name: (line % lines) * self.width, term: self.nexts[term] + line // lines}
+        share = (Let(line, Var("slot") * turns + turn), *_prefetches(self.p.narrow, at))
+        return (loop("serial", turn, 0, turns, *share),)
 
     # ------------------------------------------------------------------------- the register tile
 
@@ -322,7 +328,7 @@ class _Nest:
             places[name] = base + rest % s.tile
             rest = rest // s.tile
         narrow = substitute(self.p.narrow, {**self.term(self.starts), **places})
-        packed = self.panel[(*self.terms.values(), j, v)]
+        value = self.panel[(*self.terms.values(), j, v)] if self.packed else self.wide(number, seg)
 
         def over_vectors(*body: Stmt) -> Stmt:
             return loop("unrolled", j, 0, vectors, loop("vector", v, 0, width, *body))
@@ -331,7 +337,11 @@ class _Nest:
             return loop(kind, i, 0, height, loop(kind, j, 0, vectors, loop("vector", v, 0, width, *body)))
 
         products = over_vectors(store(acc, (i, j, v), Fma(n, wide[j, v], acc[i, j, v])))
-        step = (over_vectors(store(wide, (j, v), packed)), loop("unrolled", i, 0, height, Let(n, narrow), products))
+        step = (
+            *self.fetch_wide(number, seg),
+            over_vectors(store(wide, (j, v), value)),
+            loop("unrolled", i, 0, height, Let(n, narrow), products),
+        )
         at = {self.r.column.name: column, **places}
 
         def after(result: Expr) -> tuple[Stmt, ...]:
@@ -356,5 +366,11 @@ class _Nest:
             keep = over_points(store(self.partial, (slot, i, j, v), total))
             finish = (If(eq(chunk, self.chunks - 1), finish, (keep,)),)
         zeros = over_points(store(acc, (i, j, v), 0.0))
-        fetch = self.fetch(number, seg, Var("lo"), Var("hi")) if self.chunks > 1 else []
+        fetch = self.fetch_narrow(Var("lo"), Var("hi"))
         return [Alloc(acc), Alloc(wide), *fetch, zeros, *self.over_terms(*step), *add, *finish]
+
+
+def _prefetches(e: Expr, at: dict[str, Expr]) -> list[Stmt]:
+    """Prefetching of what `e` reads there."""
+    loads = [x for x in walk(substitute(e, at)) if isinstance(x, Load)]
+    return [Prefetch(x.buffer, x.index) for x in loads if x.buffer.space == "global"]

@@ -22,6 +22,7 @@ is not packed: here this gained nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..compute import Axis, Computation, axis
@@ -29,7 +30,7 @@ from ..dtypes import DTYPES
 from ..expr import Buffer, Expr, Fma, Load, Var, const, eq, minimum, select
 from ..loops import Alloc, If, Kernel, Let, Prefetch, Stmt, loop, store
 from ..machine import Machine
-from ..traverse import substitute
+from ..traverse import substitute, variables
 from .analysis import unit_stride
 from .common import epilogue, parallel_over, round_up
 from .product import Product, is_long
@@ -53,6 +54,12 @@ class MatrixProduct:
     @property
     def dtype(self) -> str:
         return self.wide.dtype
+
+    @property
+    def matrices(self) -> int:
+        """How many different wide operands there are."""
+        used = variables(self.wide)
+        return math.prod(a.extent for a in self.outside if a.name in used)
 
     @property
     def turned(self) -> bool:
@@ -244,7 +251,8 @@ class _Nest:
             else:
                 e = self.wide(k + self.term, column + q * line)
             lines.append(Prefetch(e.buffer, e.index))
-        return (If(eq(self.rows.tile, 0), tuple(lines)),)
+        turns = max(1, min(self.rows.full // self.rows.blocks, len(lines)))  # spread, for only so many can be under way
+        return tuple(If(eq(self.rows.tile, n), tuple(lines[n::turns])) for n in range(turns))
 
     # ----------------------------------------------------------------------- the register tile
 
