@@ -1,6 +1,6 @@
-"""Object code on disk, so that the second process need not compile what the first did.
+"""Object code and programs on disk, so that the second process need not make what the first did.
 
-An entry's name is a digest of everything that decides the code: what is compiled (the caller's text), the
+An entry's name is a digest of everything that decides it: what is compiled (the caller's text), the
 CPU, llvmlite, and the source of these packages. Its content begins with its own digest: a damaged entry is
 not used, and is written again. Entries are renamed into place, in a folder that only the user may write;
 the least recently used go when the folder grows over its limit. GRAPHNET_CACHE=off turns it off.
@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ import llvmlite
 from .machine import Machine
 
 LIMIT = 256 << 20  # bytes of all entries
+SOMETIMES = "00"  # how a name begins after which the folder is looked through: one of 256, since that takes its time
 DIGEST = 32  # bytes of an entry's own digest
 
 
@@ -37,12 +38,23 @@ def folder() -> Path | None:
 @cache
 def _source() -> bytes:
     """A digest of the packages' own code: another compiler makes other code."""
-    root = Path(__file__).resolve().parent.parent
+    root = str(Path(__file__).resolve().parent.parent)
     digest = hashlib.sha256()
-    for package in ("codegen", "graphnet"):
-        for file in sorted((root / package).rglob("*.py")):
-            digest.update(file.read_bytes())
+    for file in sorted(f for package in ("codegen", "graphnet") for f in _files(os.path.join(root, package))):
+        with open(file, "rb", buffering=0) as f:
+            text = f.read()
+        digest.update(f"{file.removeprefix(root)}\0{len(text)}\0".encode() + text)
     return digest.digest()
+
+
+def _files(folder: str) -> Iterator[str]:
+    """The Python files below a folder; a quarter of the time that pathlib takes, in every process."""
+    with os.scandir(folder) as entries:
+        for e in entries:
+            if e.is_dir(follow_symlinks=False):
+                yield from _files(e.path)
+            elif e.name.endswith(".py"):
+                yield e.path
 
 
 def key(text: str, machine: Machine) -> str:
@@ -72,21 +84,26 @@ def _objects() -> Path | None:
 
 
 def load(name: str) -> bytes | None:
-    """The object code of an entry, or None."""
+    """The content of an entry, or None."""
+    return load_all((name,))[name]
+
+
+def load_all(names: Iterable[str]) -> dict[str, bytes | None]:
+    """The same of several."""
     path = _objects()
-    if path is None:
-        return None
-    file = path / name
+    return {name: None if path is None else _read(f"{path}/{name}") for name in names}
+
+
+def _read(file: str) -> bytes | None:
     try:
-        data = file.read_bytes()
+        with open(file, "rb", buffering=0) as f:
+            data = f.read()
     except OSError:
-        return None
-    code = data[DIGEST:]
-    if hashlib.sha256(code).digest() != data[:DIGEST]:
         return None
     with suppress(OSError):
         os.utime(file)  # used now
-    return code
+    content = data[DIGEST:]
+    return content if hashlib.sha256(content).digest() == data[:DIGEST] else None
 
 
 def save(entries: Mapping[str, bytes]) -> None:
@@ -102,20 +119,22 @@ def save(entries: Mapping[str, bytes]) -> None:
         except OSError:
             with suppress(OSError):
                 temporary.unlink()
-    with suppress(OSError):
-        _evict(path)
+    if any(name.startswith(SOMETIMES) for name in entries):
+        with suppress(OSError):
+            _evict(path)
 
 
 def _evict(path: Path) -> None:
-    entries = []
-    for f in path.iterdir():
-        with suppress(OSError):
-            info = f.stat()
-            entries.append((info.st_mtime, info.st_size, f))
+    with os.scandir(path) as files:
+        entries = []
+        for f in files:
+            with suppress(OSError):
+                info = f.stat()
+                entries.append((info.st_mtime_ns, info.st_size, f.path))
     total = sum(size for _, size, _ in entries)
-    for _, size, f in sorted(entries, key=lambda e: e[0]):
+    for _, size, file in sorted(entries):
         if total <= LIMIT:
             break
         with suppress(OSError):
-            f.unlink()
+            os.unlink(file)
         total -= size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .compute import Chain, Computation
@@ -62,6 +63,33 @@ class Program:
             reads += r
             writes += w
         return tuple(wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A step without what it computes: the name of its kernel, its slots, and whether it waits for those before it."""
+
+    kernel: str
+    slots: tuple[int, ...]
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is left of a program when its kernels are compiled. offsets: of each slot in the arena, -1 where it is
+    external; first: as in `Program`."""
+
+    arena_bytes: int
+    offsets: tuple[int, ...]
+    calls: tuple[Call, ...]
+    first: int
+
+
+def outline(p: Program, kernels: Sequence[str]) -> Outline:
+    """kernels: the name of each step's."""
+    offsets = tuple(s.offset if s.kind == "arena" else -1 for s in p.slots)
+    calls = tuple(Call(k, s.slots, wait) for k, s, wait in zip(kernels, p.steps, p.barriers(), strict=True))
+    return Outline(p.arena_bytes, offsets, calls, p.first)
 
 
 def overlap(a: Slot, b: Slot) -> bool:

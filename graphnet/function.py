@@ -9,26 +9,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from codegen.machine import available_threads
+from codegen.runtime.cpu import CpuExecutable
 
+from .artifact import Artifact, Memory, artifact, constants, entry, load, save
 from .errors import GraphnetError, ShapeError
 from .explain import Explanation, explain
-from .lower import lower
 from .module import Module, Settings
-from .node import Constant, Graph, Node, Parameter, make_graph
-from .passes.memory import Plan
+from .node import Graph, Node, Parameter, make_graph
 from .pipeline import Observer, run
 from .profile import Profile, profile
 from .signature import Signature
 from .site import current_sites, located, where
 from .source import source
-from .specialization import Memory, Specialization
+from .specialization import Specialization, make
 from .state import State
-from .targets import TARGETS, Executable, Kernels, OnDevice, Target, parse_target
+from .targets import TARGETS, Executable, OnDevice, Target, parse_target
 from .tune import SECONDS, Tuner
 from .types import Dim
 
@@ -97,6 +98,7 @@ class Function:
         return self._compiled[key]
 
     def _compile(self, sizes: dict[str, int]) -> Specialization:
+        """By what is on disk, or by the passes."""
         seconds: dict[str, float] = {}
         last = time.perf_counter()
 
@@ -106,42 +108,52 @@ class Function:
             seconds[name] = seconds.get(name, 0.0) + now - last
             last = now
 
-        module = self.module(sizes, None, (lap, *self.observers))
-        lowered = lower(module)
-        lap("lower")
+        settings, target = self._settings(sizes), self.target
+        again = partial(make, self.graph, settings, target)
+        name = None if self.observers else entry(self.graph, settings, target)
+        found = load(name, target) if name else None
+        made = None if found else again(self.observers, lap)
+        if found:
+            kept, code = found
+            threads, division = kept.cost.division(self.threads)
+            executable: Executable = CpuExecutable(kept.program, code, threads)
+            lap("load")
+        else:
+            assert made is not None
+            kept = artifact(self.graph, made.module, made.lowered, made.kernels)
+            threads, division = kept.cost.division(self.threads) if target.is_threaded else (self.threads, "")
+            executable = TARGETS[target.name](made.lowered.program, made.kernels, threads)
+            lap("compile")
+        bound, constants = self._bind_fixed(kept, executable)
+        lap("values")
+        if made and name:
+            save(name, kept)
+            lap("save")
+        sources = tuple(self.graph.parameters[place].name for place in kept.sources)
+        fixed = (bound, constants, sources)
+        return Specialization(sizes, target, threads, division, kept, executable, seconds, *fixed, again, made)
 
-        kernels = Kernels(lowered.program, self.target)
-        lap("canonical")
-        threads, division = lowered.division(self.threads) if self.target.is_threaded else (self.threads, "")
-        executable = TARGETS[self.target.name](lowered.program, kernels, threads)
-        bound = self._bind_fixed(module, executable)
-        lap("compile")
-        return Specialization(
-            sizes, self.target, threads, module, lowered, kernels, executable, seconds, bound, division
-        )
+    def _settings(self, sizes: Mapping[str, int]) -> Settings:
+        how = (self.precision, self.max_bytes, self.tuner)
+        return Settings(self.target.family, self.target.lanes, tuple(sizes.items()), *how)
 
     def module(
         self, sizes: Mapping[str, int], stop_after: str | None = None, observers: Sequence[Observer] = ()
     ) -> Module:
         """The graph after the passes, or after the one named."""
-        how = (self.precision, self.max_bytes, self.tuner)
-        settings = Settings(self.target.family, self.target.lanes, tuple(sizes.items()), *how)
-        return run(Module(self.graph, settings), stop_after, observers)
+        return run(Module(self.graph, self._settings(sizes)), stop_after, observers)
 
-    def _bind_fixed(self, module: Module, executable: Executable) -> list[tuple[Node, int, np.ndarray]]:
-        """Binds parameters and constants."""
-        plan: Plan = module.plan
-        bound = []
-        for n, slot in plan.slot.items():
-            if isinstance(n.op, Parameter):
-                array = self.state.memory(n)
-            elif isinstance(n.op, Constant):
-                array = np.ascontiguousarray(n.op.array)
-            else:
-                continue
+    def _bind_fixed(
+        self, kept: Artifact, executable: Executable
+    ) -> tuple[list[tuple[Node, int, np.ndarray]], list[np.ndarray]]:
+        """Binds parameters, which are returned with their slots, and constants."""
+        nodes = self.graph.parameters
+        bound = [(nodes[place], slot, self.state.memory(nodes[place])) for place, slot in kept.parameters]
+        given = constants(self.graph) if kept.constants else ()
+        fixed = [*((slot, given[place]) for place, slot in kept.constants), *kept.folded]
+        for slot, array in (*((slot, array) for _, slot, array in bound), *fixed):
             executable.bind(slot, array)
-            bound.append((n, slot, array))
-        return bound
+        return bound, [array for _, array in fixed]
 
     def _execute(self, spec: Specialization, arrays: Sequence[np.ndarray]) -> Any:
         # Of a small network's call every line is a part that one can measure: see docs/performance.md.

@@ -288,26 +288,37 @@ BARRIER, START = 1e-6, 5e-6  # of two threads that spin
 
 
 @dataclass(frozen=True, slots=True)
-class Lowered:
-    """A program, and for each of its steps the group it came from (None: a copy)."""
+class Cost:
+    """Of a call of a program, by the model: its seconds on one thread, and how often threads would wait."""
 
-    program: Program
-    groups: tuple[Group | None, ...]
+    seconds: float
+    waits: int
 
     def division(self, threads: int) -> tuple[int, str]:
         """How many of `threads` to use, all or one, and why ("" where there is no choice): a call of the program
         divides its work, and pays for a barrier wherever data crosses. Results have the same bits for any number."""
         if threads == 1:
             return 1, ""
+        saved, paid = self.seconds * (1 - 1 / threads), START + self.waits * BARRIER * log2(threads)
+        used = threads if saved > paid else 1
+        what = f"dividing about {self.seconds * 1e6:.0f} us of work saves {saved * 1e6:.0f}, {self.waits} waits cost "
+        return used, f"threads: {used} of {threads}: {what}{paid * 1e6:.0f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A program, and for each of its steps the group it came from (None: a copy)."""
+
+    program: Program
+    groups: tuple[Group | None, ...]
+
+    @property
+    def cost(self) -> Cost:
         p, seconds = self.program, 0.0
         for step, group in zip(p.steps[p.first :], self.groups[p.first :], strict=True):
             moved = sum(p.slots[s].bytes for s in step.reads) + sum(p.slots[s].bytes for s in step.writes)
             seconds += max((group.flops if group else 0) * FLOP, moved * BYTE)
-        waits = sum(p.barriers()[p.first :])
-        saved, paid = seconds * (1 - 1 / threads), START + waits * BARRIER * log2(threads)
-        used = threads if saved > paid else 1
-        what = f"dividing about {seconds * 1e6:.0f} us of work saves {saved * 1e6:.0f}, {waits} waits cost "
-        return used, f"threads: {used} of {threads}: {what}{paid * 1e6:.0f}"
+        return Cost(seconds, sum(p.barriers()[p.first :]))
 
 
 def lower(m: Module) -> Lowered:

@@ -106,7 +106,7 @@ def profile(spec: Specialization, call: Callable[[], object], runs: int = 100) -
         raise GraphnetError(f'profiles are of the target "cpu"; this function is compiled for {spec.target}')
     for _ in range(SETTLE):
         call()
-    calls, kernels = np.empty(runs), np.empty((runs, len(spec.program.steps)))
+    calls, kernels = np.empty(runs), np.empty((runs, spec.steps))
     for n in range(runs):
         start = time.perf_counter()
         call()

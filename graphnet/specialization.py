@@ -2,66 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from codegen.dtypes import numpy_dtype
-from codegen.program import Program, Scheduled, Slot
+from codegen.program import Program, Scheduled
 from codegen.runtime.arrays import Results
 
-from .lower import Lowered
-from .module import Module
-from .node import Node, Parameter
-from .passes.memory import Plan
+from .artifact import Artifact, Memory, Output
+from .lower import Lowered, lower
+from .module import Module, Settings
+from .node import Graph, Node
+from .pipeline import Observer, run
 from .targets import Executable, Kernels, Target
 
 LARGE = 1 << 20  # bytes of an output from which it is worth a microsecond to write it where the last one was
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Bytes of an executable, exact before anything is allocated."""
+class Made:
+    """What the passes, the lowering and the forms of its computations have made of a graph."""
 
-    arena: int
-    prepared: int  # computed from parameters and kept
-    parameters: int
-    inputs: int
-    outputs: int
+    module: Module
+    lowered: Lowered
+    kernels: Kernels
 
-    @property
-    def total(self) -> int:
-        return self.arena + self.prepared + self.parameters + self.inputs + self.outputs
+
+def make(
+    graph: Graph,
+    settings: Settings,
+    target: Target,
+    observers: Sequence[Observer] = (),
+    lap: Callable[[str, Module], None] = lambda name, module: None,
+) -> Made:
+    """The same for the same graph, settings and target. lap: called after each part with its name."""
+    module = run(Module(graph, settings), None, (lap, *observers))
+    lowered = lower(module)
+    lap("lower", module)
+    kernels = Kernels(lowered.program, target)
+    lap("canonical", module)
+    return Made(module, lowered, kernels)
 
 
 @dataclass(slots=True, eq=False)
 class Specialization:
-    """A function compiled for one set of sizes."""
+    """A function compiled for one set of sizes. Where its program was found on disk, passes run when somebody first
+    asks for the module, the loops or the like."""
 
     sizes: dict[str, int]
     target: Target
     threads: int
-    module: Module
-    lowered: Lowered
-    kernels: Kernels
-    executable: Executable
-    seconds: dict[str, float]  # of each pass, and of "lower", "schedule" and "compile"
-    bound: list[tuple[Node, int, np.ndarray]]  # parameters and constants, kept alive with their slots
     division: str  # why so many threads; "" where there was no choice
+    artifact: Artifact
+    executable: Executable
+    seconds: dict[str, float]  # of each pass, and of "lower", "canonical", "compile"; or of "load"
+    bound: list[tuple[Node, int, np.ndarray]]  # parameters, kept alive with their slots
+    constants: list[np.ndarray]  # likewise
+    sources: tuple[str, ...]  # the parameters from which values are prepared
+    make: Callable[[], Made]
+    known: Made | None  # what that gives, where it was called
     calls: int = 0
     prepared_at: int = -1  # the version of the state from which values were prepared last
     inputs: tuple[int, ...] = field(init=False)  # slots
     outputs: tuple[tuple[int, Callable[[], np.ndarray]], ...] = field(init=False)  # slots, and what makes arrays
-    sources: tuple[str, ...] = field(init=False)  # the parameters from which values are prepared
 
     def __post_init__(self) -> None:
-        plan: Plan = self.module.plan
-        self.inputs = tuple(plan.slot[n] for n in self.module.graph.inputs)
-        self.outputs = tuple((number, _arrays(plan.slots[number])) for number in plan.outputs)
-        read = [reads for g, reads in zip(self.module.groups, plan.reads, strict=True) if g.prepared]
-        self.sources = tuple({n.name: None for reads in read for n in reads if isinstance(n.op, Parameter)})
+        self.inputs = self.artifact.inputs
+        self.outputs = tuple((o.slot, _arrays(o)) for o in self.artifact.outputs)
+
+    @property
+    def made(self) -> Made:
+        if self.known is None:
+            made = self.make()
+            assert made.kernels.outline == self.artifact.program, "not the program that was kept"
+            self.known = made
+        return self.known
+
+    @property
+    def module(self) -> Module:
+        return self.made.module
+
+    @property
+    def lowered(self) -> Lowered:
+        return self.made.lowered
+
+    @property
+    def kernels(self) -> Kernels:
+        return self.made.kernels
 
     @property
     def scheduled(self) -> tuple[Scheduled, ...]:
@@ -74,22 +104,19 @@ class Specialization:
 
     @property
     def memory(self) -> Memory:
-        plan: Plan = self.module.plan
-        graph = self.module.graph
-        return Memory(
-            plan.arena_bytes,
-            plan.prepared_bytes,
-            sum(plan.slots[plan.slot[p]].bytes for p in graph.parameters),
-            sum(plan.slots[plan.slot[n]].bytes for n in graph.inputs),
-            sum(plan.slots[s].bytes for s in plan.outputs),
-        )
+        return self.artifact.memory
+
+    @property
+    def steps(self) -> int:
+        """How many kernels the program calls."""
+        return len(self.artifact.program.calls)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{k}={v}" for k, v in self.sizes.items()) or "no named sizes"
-        return f"<{sizes}: {len(self.program.steps)} kernels, compiled in {sum(self.seconds.values()):.2f} s>"
+        return f"<{sizes}: {self.steps} kernels, compiled in {sum(self.seconds.values()):.2f} s>"
 
 
-def _arrays(slot: Slot) -> Callable[[], np.ndarray]:
+def _arrays(o: Output) -> Callable[[], np.ndarray]:
     """What makes an uninitialised array for an output at each call."""
-    dtype = numpy_dtype(slot.dtype)
-    return Results(slot.shape, dtype) if slot.bytes >= LARGE else partial(np.empty, slot.shape, dtype)
+    dtype = numpy_dtype(o.dtype)
+    return Results(o.shape, dtype) if o.bytes >= LARGE else partial(np.empty, o.shape, dtype)

@@ -26,7 +26,7 @@ from codegen.kernels import gpu as gpu_schedules
 from codegen.loops import Kernel
 from codegen.machine import machine
 from codegen.nvptx import ARCHITECTURES, emit_all_ptx
-from codegen.program import Program, Scheduled
+from codegen.program import Outline, Program, Scheduled, outline
 from codegen.runtime.cpu import CpuExecutable, kernel_ir
 from codegen.runtime.cuda import CudaProgram, probe
 from codegen.runtime.stepwise import CheckedProgram, InterpretedProgram
@@ -82,6 +82,11 @@ class Target:
     def is_threaded(self) -> bool:
         """Whether the CPU's threads divide the work."""
         return self.name in ("cpu", "emulator") and not self.checks
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it runs as machine code of this CPU, kept on disk."""
+        return self.is_threaded
 
     @property
     def extension(self) -> str:
@@ -155,6 +160,16 @@ class Kernels:
         """How many kernels were scheduled: those whose code was not on disk."""
         return len(self._scheduled)
 
+    @property
+    def outline(self) -> Outline:
+        """The program, with its kernels by their canonical names."""
+        return outline(self.program, [f.name for f in self.forms])
+
+    def entries(self) -> dict[str, str]:
+        """Under which names the kernels' object code is kept on disk."""
+        m = machine(self.target.extension)
+        return {f.name: cache.key(f"{self.target.family} {f.digest}", m) for f in self.distinct}
+
     def all(self) -> tuple[Scheduled, ...]:
         """The kernel of each step, under the names of the program."""
         out = []
@@ -186,14 +201,14 @@ def _native(program: Program, kernels: Kernels, threads: int) -> Executable:
     if target.checks:
         return CheckedProgram(program, kernels.loops(), target.checks)
     m = machine(target.extension)
-    entry = {f.name: cache.key(f"{target.family} {f.digest}", m) for f in kernels.distinct}
-    code = {name: cache.load(key) for name, key in entry.items()}
-    missing = [f for f in kernels.distinct if code[f.name] is None]
+    entries = kernels.entries()
+    code = cache.load_all(entries.values())
+    missing = [f for f in kernels.distinct if code[entries[f.name]] is None]
     sources = (kernel_ir(_on_cpu(kernels.scheduled(f).kernel, target)) for f in missing)
-    made = {f.name: o for f, o in zip(missing, compile_objects(sources, m), strict=True)}
-    cache.save({entry[name]: o for name, o in made.items()})
+    made = {entries[f.name]: o for f, o in zip(missing, compile_objects(sources, m), strict=True)}
+    cache.save(made)
     linked = link([made[name] if o is None else o for name, o in code.items()], m)
-    return CpuExecutable(program, [f.name for f in kernels.forms], linked, threads)
+    return CpuExecutable(kernels.outline, linked, threads)
 
 
 def _interpret(program: Program, kernels: Kernels, threads: int) -> Executable:

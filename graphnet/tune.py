@@ -100,7 +100,7 @@ def alone(q: Question, name: str, target: Target, threads: int) -> float:
     module = run(Module(graph, Settings(target.family, target.lanes)))
     lowered = lower(module)
     program, plan = lowered.program, module.plan
-    executable = TARGETS[target.name](program, Kernels(program, target), lowered.division(threads)[0])
+    executable = TARGETS[target.name](program, Kernels(program, target), lowered.cost.division(threads)[0])
     assert isinstance(executable, CpuExecutable) and isinstance(plan, Plan)
     rng = np.random.default_rng(0)
     arrays = {n: rng.standard_normal(plan.slots[s].shape).astype(n.dtype) for n, s in plan.slot.items() if n in inputs}

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from ..cpu import Code, compile_ir, compile_once
 from ..emit import emit_functions
 from ..loops import Kernel
-from ..program import Program
+from ..program import Outline
 from .arrays import aligned_empty
 from .threads import BARRIER_IR, Pool, pool
 
@@ -116,33 +115,30 @@ def _program() -> tuple[Code, int]:
 
 
 class CpuExecutable:
-    """A program's kernels for this CPU, with its arena and its table of pointers. `kernels` names the kernel of each
-    step, which is in `code`.
+    """A program's kernels for this CPU, with its arena and its table of pointers.
 
     Freed with the object: code, arena and all."""
 
-    def __init__(self, program: Program, kernels: Sequence[str], code: Code, threads: int) -> None:
-        self.program = program
+    def __init__(self, program: Outline, code: Code, threads: int) -> None:
+        self.first = program.first
         self.code = code
         self.threads = threads
         self.arena = aligned_empty(max(program.arena_bytes, 1))
-        self.table = np.zeros(len(program.slots), np.uintp)
-        self._slots = self.table.data  # a memoryview: quicker to write into than the array
         base = self.arena.ctypes.data
-        for n, slot in enumerate(program.slots):
-            if slot.kind == "arena":
-                self.table[n] = base + slot.offset
-        self.numbers = np.array([s for step in program.steps for s in step.slots], np.int32)
-        self.steps = np.zeros((len(program.steps), 3), np.uintp)
-        where = {name: code.address(f"call_{name}") for name in dict.fromkeys(kernels)}
+        self.table = np.array([0 if offset < 0 else base + offset for offset in program.offsets], np.uintp)
+        self._slots = self.table.data  # a memoryview: quicker to write into than the array
+        self.numbers = np.array([s for call in program.calls for s in call.slots], np.int32)
+        where = {name: code.address(f"call_{name}") for name in dict.fromkeys(c.kernel for c in program.calls)}
         at = self.numbers.ctypes.data
-        for n, (step, name, wait) in enumerate(zip(program.steps, kernels, program.barriers(), strict=True)):
-            self.steps[n] = (where[name], at, wait)
-            at += self.numbers.itemsize * len(step.slots)
-        self.clock = np.zeros(len(program.steps) + 2, np.int64)  # the end of preparation is not the start of a run
-        first, total = program.first, len(program.steps)
+        steps = []
+        for call in program.calls:
+            steps.append((where[call.kernel], at, call.waits))
+            at += self.numbers.itemsize * len(call.slots)
+        total = len(steps)
+        self.steps = np.array(steps, np.uintp).reshape(total, 3)
+        self.clock = np.zeros(total + 2, np.int64)  # the end of preparation is not the start of a run
         self.jobs = np.zeros((2, 5), np.uintp)
-        for n, (start, count) in enumerate(((0, first), (first, total - first))):
+        for n, (start, count) in enumerate(((0, self.first), (self.first, total - self.first))):
             clock = self.clock[start + n :].ctypes.data
             self.jobs[n] = (0, clock, self.steps[start:].ctypes.data, count, self.table.ctypes.data)
         _, self._entry = _program()
@@ -157,7 +153,7 @@ class CpuExecutable:
 
     def prepare(self) -> None:
         """Runs the steps whose results are kept between runs."""
-        if self.program.first:
+        if self.first:
             self._start(self._prepare)
 
     def run(self) -> None:
@@ -172,7 +168,7 @@ class CpuExecutable:
     def kernel_seconds(self, ticks_per_second: float) -> np.ndarray:
         """Seconds of each kernel in the last run, or of its last preparation, waits for other threads before it
         included."""
-        return np.delete(np.diff(self.clock), self.program.first) / ticks_per_second
+        return np.delete(np.diff(self.clock), self.first) / ticks_per_second
 
 
 def ticks_per_second() -> float:

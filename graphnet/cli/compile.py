@@ -71,7 +71,7 @@ def run(a: argparse.Namespace) -> None:
         "outputs": {name: str(n.type) for name, n in zip(model.output_names, model.outputs, strict=True)},
         "parameters": len(model.parameters),
         "elements_of_parameters": sum(int(np.prod(concrete(p.shape))) for p in model.parameters),
-        "kernels": len(specialization.program.steps),
+        "kernels": specialization.steps,
         "bytes": {k: getattr(memory, k) for k in ("arena", "prepared", "parameters", "inputs", "outputs")},
         "compile_seconds": seconds,
     }

@@ -175,7 +175,7 @@ def report(a: argparse.Namespace, epochs: int, trainer: Trainer, h: History) -> 
         "seconds_first_step": h.seconds_first_step,
         "milliseconds_step": None if h.seconds_step is None else 1e3 * h.seconds_step,
         "specializations": [
-            {"sizes": s.sizes, "kernels": len(s.scheduled), "seconds": sum(s.seconds.values())}
+            {"sizes": s.sizes, "kernels": s.steps, "seconds": sum(s.seconds.values())}
             for s in trainer.step.specializations
         ],
     }

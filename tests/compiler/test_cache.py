@@ -33,7 +33,7 @@ def run(*scales):
 
 def test_the_second_time_nothing_is_compiled(folder):
     first, made = run()
-    assert made == len(list(folder.iterdir())) > 0
+    assert made == len(list(folder.iterdir())) - 1 > 0  # one entry is the program's: see test_artifact.py
     second, made = run()
     assert made == 0
     np.testing.assert_array_equal(first, second)
@@ -52,13 +52,15 @@ def test_everything_that_decides_the_code_is_in_the_name(folder):
 
 @pytest.mark.parametrize("damage", [b"", b"short", lambda d: d[:-1], lambda d: d[:40] + b"\xcc" * 8 + d[48:]])
 def test_a_damaged_entry_is_made_again(folder, damage):
-    first, _ = run()
-    entry = max(folder.iterdir())
-    good = entry.read_bytes()
-    entry.write_bytes(damage(good) if callable(damage) else damage)
-    second, made = run()
-    assert made == 1 and entry.read_bytes() == good
-    np.testing.assert_array_equal(first, second)
+    first, made = run()
+    for entry in sorted(folder.iterdir()):
+        good = entry.read_bytes()
+        entry.write_bytes(damage(good) if callable(damage) else damage)
+        second, again = run()
+        made -= again
+        assert entry.read_bytes() == good
+        np.testing.assert_array_equal(first, second)
+    assert made == 0  # each kernel once
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits")
@@ -85,8 +87,9 @@ def test_the_oldest_entries_go_when_there_are_too_many(folder, monkeypatch):
     for k in range(5):
         cache.save({f"entry{k}": bytes(900)})
         os.utime(folder / f"entry{k}", (k, k))
-    cache.save({"last": bytes(900)})
-    assert {f.name for f in folder.iterdir()} == {"entry3", "entry4", "last"}
+    last = f"{cache.SOMETIMES}last"  # not every name has the folder looked through
+    cache.save({last: bytes(900)})
+    assert {f.name for f in folder.iterdir()} == {"entry3", "entry4", last}
 
 
 def test_ops_of_the_users_own_are_known_by_what_they_compute(folder):
