@@ -104,7 +104,7 @@ class Tiling:
         product = PRODUCT * 8.0 * frequencies * tiles * p.c * k
         spectra = tiles * (k if p.gradient == "weight" and p.transformed == self.name else c + k)
         passed = sum(price(PASSED, 8.0 * frequencies * tiles * e) for e in (c, k))
-        kernel = 16.0 * frequencies * p.c * p.k
+        kernel = 8.0 * frequencies * p.c * p.k
         matrices = price(STREAMED, kernel)
         if not p.constant:
             matrices += STEP * one * p.c * k + price(KERNEL, kernel)

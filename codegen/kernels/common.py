@@ -16,6 +16,7 @@ from ..traverse import substitute, variables, walk
 T = TypeVar("T")
 
 MUCH_MORE = 2  # times
+KEPT = 4  # results of at most one of so many parts of the last cache are stored to it
 ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
 
 
@@ -24,6 +25,12 @@ def beyond_caches(buffers: Iterable[Buffer], machine: Machine) -> bool:
     them from memory anyway, and a plain store would first fetch what it overwrites."""
     touched = sum(b.size * DTYPES[b.dtype].bytes for b in buffers if b.space == "global")
     return touched > MUCH_MORE * machine.cache_bytes
+
+
+def too_large(b: Buffer, machine: Machine) -> bool:
+    """Whether a result had better be stored past the caches: a store to them first reads a line, and little of it would
+    be found there later."""
+    return b.space == "global" and b.size * DTYPES[b.dtype].bytes > machine.cache_bytes // KEPT
 
 
 def widest_dtype(c: Computation) -> str:

@@ -1,4 +1,4 @@
-"""Sums of products A * B: matrix multiplication, convolution and its gradients, in one of four forms.
+"""Sums of products A * B: matrix multiplication, convolution and its gradients, in one of five forms.
 
 Which operand depends on which axis decides everything. `rows` is an output axis that only one operand
 (the narrow one) depends on; `columns` one that only the other (the wide one) depends on.
@@ -26,6 +26,8 @@ the sum while the narrow one has many rows. Blocks of the output and of the sum:
 
 "paired": both operands lie along the last output axis, as in depthwise convolution (`contract_paired`).
 
+"complex": products of complex numbers, real and imaginary parts along an axis of their own (`contract_complex`).
+
 Where the sum is long for the size of the output, as in weight gradients, "outer" goes through it in chunks
 (`contract_chunked`).
 
@@ -38,7 +40,7 @@ from ..compute import Computation
 from ..loops import Kernel
 from ..machine import Machine
 from ..traverse import variables
-from . import contract_chunked, contract_dot, contract_outer, contract_packed, contract_paired
+from . import contract_chunked, contract_complex, contract_dot, contract_outer, contract_packed, contract_paired
 from .analysis import collapse, drop_unit_axes, unit_stride
 from .blocking import choose
 from .product import products
@@ -48,6 +50,10 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
     """Loops for a sum of products, and a sentence on how; None if neither form fits."""
     c = collapse(drop_unit_axes(c))
     last = c.axes[-1]
+    for p in products(c):
+        z = contract_complex.complex_product(c, p)
+        if z:
+            return contract_complex.schedule(z, machine)
     for p in products(c):
         m = contract_packed.matrix_product(c, p)
         blocking = choose(m, machine) if m else None

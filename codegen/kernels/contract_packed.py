@@ -103,7 +103,7 @@ def schedule(m: MatrixProduct, b: Blocking, machine: Machine) -> tuple[Kernel, s
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class Cut:
     """An axis cut into register tiles, and those into blocks of almost equal numbers of tiles. `tile` counts within
     a block."""
 
@@ -162,8 +162,8 @@ class _Nest:
 
     def __init__(self, m: MatrixProduct, b: Blocking, width: int) -> None:
         self.m, self.b, self.width = m, b, width
-        rows = _Cut(m.row.extent, b.rows, b.row_blocks, Var("row_block"), Var("row_tile"))
-        columns = _Cut(m.column.extent, b.vectors * width, b.column_blocks, Var("column_block"), Var("column_tile"))
+        rows = Cut(m.row.extent, b.rows, b.row_blocks, Var("row_block"), Var("row_tile"))
+        columns = Cut(m.column.extent, b.vectors * width, b.column_blocks, Var("column_block"), Var("column_tile"))
         self.rows, self.columns = rows, columns
         self.chunks = -(-m.k.extent // b.depth)
         self.chunk, self.term = Var("chunk"), Var("term")

@@ -32,12 +32,11 @@ from ..loops import Alloc, For, If, Kernel, Let, Stmt, Store, expressions, loop,
 from ..machine import Machine
 from ..traverse import substitute, transform, walk
 from .analysis import access_strides
-from .common import cut, nest, parallel_over, widest_dtype
+from .common import cut, nest, parallel_over, too_large, widest_dtype
 from .gpu_common import THREADS, Names, ceil_div, frame, guarded, unflatten
 
 ROOM = 1 << 19  # bytes between stages that stay in a core's second cache
 MANY = 16  # places of memory to which a stage goes at once
-KEPT = 4  # results of at most one of so many parts of the last cache are stored to it
 
 
 def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
@@ -49,8 +48,7 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     width = machine.lanes(DTYPES[widest_dtype(c)].bytes)
     group, slot, lane = Var("group"), Var("slot"), Var("lane")
     own_bytes = width * sum(b.size * DTYPES[b.dtype].bytes for b in scratch(c))
-    written = {s.buffer for s in c.all_stores() if s.buffer.space == "global"}
-    past = frozenset(b for b in written if b.size * DTYPES[b.dtype].bytes > machine.cache_bytes // KEPT)
+    past = frozenset(s.buffer for s in c.all_stores() if too_large(s.buffer, machine))
     most = max(1, ROOM // max(own_bytes, 1)) if max(map(_places, c.stages)) > MANY else 1
     made: list[Stmt] = []
     for seg in cut(last.extent, width):

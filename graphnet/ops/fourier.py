@@ -1,13 +1,12 @@
 """The transforms of Fourier's convolution, each a tile at a time, in two stages. See `graphnet.fourier`.
 
-    x (N,C,H,W)    -> (F,2,T,C)      T = N*Th*Tw tiles of rows x columns points, one every `step`; zeros outside of x
-    w (K,C,R,S)    -> (F,2,2,C,K)    the spectrum of the kernel, as the matrices that multiply spectra of tiles
-    s (F,2,T,K)    -> (N,K,P,Q)      inverse; of each tile the points that no other overlaps
-    g (F,2,2,C,K)  -> (K,C,R,S)      inverse of a sum of products of two spectra
+    x (N,C,H,W)    -> (F,2,T,C)    T = N*Th*Tw tiles of rows x columns points, one every `step`; zeros outside of x
+    w (K,C,R,S)    -> (F,2,C,K)    the spectrum of the kernel, or its conjugate
+    s (F,2,T,K)    -> (N,K,P,Q)    inverse; of each tile the points that no other overlaps
+    g (F,2,C,K)    -> (K,C,R,S)    inverse of a sum of products of two spectra
 
-Axis 1 is the real and the imaginary part, channels are innermost. The product of complex numbers over channels is then
-an ordinary sum of products of real ones, over (part, channel), with two matrices for the two parts of the result:
-[re X | im X] @ [re W; im W] = re X conj(W), and [re X | im X] @ [-im W; re W] = im X conj(W), a correlation.
+Axis 1 is the real and the imaginary part, channels are innermost: products over channels are then matrix products of
+real numbers, of rows and columns that lie together.
 
 A tile's transform is the real one along its rows (columns/2 + 1 numbers remain), then the complex one along the
 columns: F = rows * (columns/2 + 1) frequencies, f = column * rows + row. A long `line` of rows * columns points

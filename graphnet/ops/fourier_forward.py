@@ -95,8 +95,7 @@ class FourierInput(Fourier):
 
 @dataclass(frozen=True)
 class FourierWeight(Fourier):
-    """u[f] = [[re W, im W], [-im W, re W]] / (rows * columns) of the kernel's W[f] (C,K), which multiplies by conj W;
-    or [[re W, -im W], [im W, re W]], which multiplies by W, if `mirrored`."""
+    """u[f, (0, 1), c, k] = re, im of W[f] / (rows * columns) of w[k, c], or of conj W[f] if `mirrored`."""
 
     name = "fourier_weight"
     mirrored: bool = False
@@ -105,14 +104,14 @@ class FourierWeight(Fourier):
         k, c, *window = self._check(w, 4, table)
         if any(r > e for r, e in zip(window, self.extent, strict=True)):
             raise ShapeError(f"{w} is larger than a tile, {self.extent}")
-        return w.with_shape((self.frequencies, 2, 2, c, k))
+        return w.with_shape((self.frequencies, 2, c, k))
 
     def evaluate(self, w: np.ndarray, *table: np.ndarray) -> np.ndarray:
         part = np.zeros((*w.shape[:2], *self.extent))
         part[:, :, : w.shape[2], : w.shape[3]] = w
         f = self._spectra(part, *table) / (self.points[0] * self.points[1])  # (K,C,F)
         re, im = f.real.transpose(2, 1, 0), f.imag.transpose(2, 1, 0) * (-1 if self.mirrored else 1)
-        return np.stack([np.stack([re, im], 1), np.stack([-im, re], 1)], 1).astype(w.dtype)
+        return np.stack([re, im], 1).astype(w.dtype)
 
     def tile(self, w: Operand, *table: Operand) -> Tile:
         k, c, r, s = w.shape
@@ -132,10 +131,8 @@ class FourierWeight(Fourier):
         stages, inner, code, out = self._forward(element, inside, w.dtype, table)
         points = []
         for f, (re, im) in out:
-            im = signed(-1, im) if self.mirrored else im
-            for b, block in enumerate(((re, im), (signed(-1, im), re))):
-                for a, v in enumerate(block):
-                    points.append(Point((f, lift(b, "i64"), lift(a, "i64"), ci, ki), code.expression(v)))
+            for part, v in enumerate((re, signed(-1, im) if self.mirrored else im)):
+                points.append(Point((f, lift(part, "i64"), ci, ki), code.expression(v)))
         return Tile(axes, code.needed(p.value for p in points), tuple(points), stages, inner)
 
     @classmethod
