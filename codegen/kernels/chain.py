@@ -19,7 +19,7 @@ from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store, 
 from ..machine import Machine
 from ..traverse import transform
 from .analysis import map_computation
-from .common import beyond_caches
+from .common import past_caches
 
 Schedule = Callable[[Computation, Machine], tuple[Kernel, str]]
 
@@ -32,8 +32,9 @@ def schedule(c: Chain, machine: Machine, one: Schedule) -> tuple[Kernel, str]:
     base = minimum(b * c.block, const(c.extent - c.block, "i64"))
     scratch = [Alloc(flat[x.name]) for x in c.scratch]
     loops = [s for kernel, _ in scheduled for s in kernel.body]
-    read = {x.name for s in loops for x in (*loaded(s), *c.scratch)}
-    streamed = frozenset(flat) - read if beyond_caches(c.params, machine) else frozenset()
+    read = {x.name for s in loops for x in loaded(s)}
+    past = past_caches((x for x in c.params if x.name in read), (x for x in c.params if x.name not in read), machine)
+    streamed = frozenset(x.name for x in past)
     stages = [_inside(s, flat, streamed) for s in loops]
     body = loop("parallel", b, 0, -(-c.extent // c.block), Let(BASE, base), *scratch, *stages)
     how = f"{c.block} of {c.extent} at a time: " + "; ".join(text for _, text in scheduled)

@@ -20,17 +20,20 @@ KEPT = 4  # results of at most one of so many parts of the last cache are stored
 ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
 
 
-def beyond_caches(buffers: Iterable[Buffer], machine: Machine) -> bool:
-    """Whether a kernel over these touches much more than the caches hold. Whoever reads its results next then fetches
-    them from memory anyway, and a plain store would first fetch what it overwrites."""
-    touched = sum(b.size * DTYPES[b.dtype].bytes for b in buffers if b.space == "global")
-    return touched > MUCH_MORE * machine.cache_bytes
-
-
 def too_large(b: Buffer, machine: Machine) -> bool:
     """Whether a result had better be stored past the caches: a store to them first reads a line, and little of it would
     be found there later."""
     return b.space == "global" and b.size * DTYPES[b.dtype].bytes > machine.cache_bytes // KEPT
+
+
+def past_caches(read: Iterable[Buffer], written: Iterable[Buffer], machine: Machine) -> frozenset[Buffer]:
+    """Of the results of a kernel that it does not read, those that had better be stored past the caches: large ones,
+    and all where the kernel touches much more than they hold. Whoever reads them next then fetches them from memory
+    anyway, and a plain store would first fetch what it overwrites."""
+    read, written = frozenset(read), frozenset(written)
+    touched = sum(b.size * DTYPES[b.dtype].bytes for b in read | written if b.space == "global")
+    beyond = touched > MUCH_MORE * machine.cache_bytes
+    return frozenset(b for b in written - read if beyond or too_large(b, machine))
 
 
 def widest_dtype(c: Computation) -> str:

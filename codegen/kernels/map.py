@@ -20,7 +20,7 @@ from ..loops import If, Kernel, Stmt, Store, loaded, loop
 from ..machine import Machine
 from . import spread
 from .analysis import collapse, crossings, drop_unit_axes
-from .common import beyond_caches, cut, epilogue, nest, round_up, rows_first, widest_dtype
+from .common import cut, epilogue, nest, past_caches, round_up, rows_first, widest_dtype
 
 LONG = 16  # values computed at a point
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
@@ -54,9 +54,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
 
 
 def streamed(block: tuple[Stmt, ...], machine: Machine) -> tuple[Stmt, ...]:
-    """The block, its stores past the caches where the kernel touches much more than they hold."""
+    """The block, with stores past the caches where those are better."""
     read = {b for s in block for b in loaded(s)}
     written = {s.buffer for s in block if isinstance(s, Store)}
-    if not beyond_caches(read | written, machine):
-        return block
-    return tuple(replace(s, streams=s.buffer not in read) if isinstance(s, Store) else s for s in block)
+    past = past_caches(read, written, machine)
+    return tuple(replace(s, streams=s.buffer in past) if isinstance(s, Store) else s for s in block)
