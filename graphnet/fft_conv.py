@@ -27,7 +27,7 @@ from .node import Node, apply, constant
 from .ops.fourier import turns
 from .ops.fourier_forward import FourierInput, FourierWeight
 from .ops.fourier_inverse import FourierKernel, FourierOutput
-from .ops.fourier_product import FourierCorrelation, FourierProduct
+from .ops.fourier_product import FourierCorrelation, FourierProduct, spare
 from .ops.move import Transpose
 from .ops.window import Pair
 from .types import concrete
@@ -129,7 +129,8 @@ class Tiling:
             x, dy = inputs
             spectra = self._spectra(x, step, tiles, low, reach, table)
             cotangent = self._spectra(dy, step, tiles, (0, 0), step, table)
-            products = apply(FourierCorrelation(), spectra, cotangent)
+            apart = spare(p.c, p.k)
+            products = apply(FourierCorrelation(spare=apart), spectra, cotangent)
             return apply(FourierKernel(self.points, self.line, p.window), products, *table)
         mirrored = p.gradient == "input"
         w, x = inputs if mirrored else (inputs[1], inputs[0])
@@ -139,9 +140,9 @@ class Tiling:
             first, low, reach = _pair(f - a for f, a in zip(first, low, strict=True)), (0, 0), p.size
         spectra = self._spectra(x, step, tiles, low, reach, table)
         kernel = apply(Transpose((1, 0, 2, 3)), w) if mirrored else w
-        product = apply(
-            FourierProduct(), spectra, apply(FourierWeight(self.points, self.line, mirrored), kernel, *table)
-        )
+        apart = spare(p.c, p.k)
+        weight = apply(FourierWeight(self.points, self.line, mirrored, spare=apart), kernel, *table)
+        product = apply(FourierProduct(spare=spare(math.prod(tiles) * p.n, p.k)), spectra, weight)
         return apply(FourierOutput(self.points, self.line, step, first, p.out), product, *table)
 
     def _covers(self, p: Problem, low: Pair) -> bool:
@@ -154,7 +155,9 @@ class Tiling:
         step = _pair(e if t == 1 else m for e, t, m in zip(self.extent, tiles, step, strict=True))
         within = (e + a for e, a in zip(concrete(x.shape)[2:], low, strict=True))
         keep = _pair(min(k, w) if t == 1 else k for k, w, t in zip(keep, within, tiles, strict=True))
-        return apply(FourierInput(self.points, self.line, step, tiles, low, keep), x, *table)
+        n, c = concrete(x.shape)[:2]
+        apart = spare(math.prod(tiles) * n, c)
+        return apply(FourierInput(self.points, self.line, step, tiles, low, keep, spare=apart), x, *table)
 
 
 def _pair(items: Iterable[int]) -> Pair:

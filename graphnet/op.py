@@ -162,6 +162,11 @@ class Op:
     def samples(cls) -> Iterable[Sample]:
         return ()
 
+    def room(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The extents of the memory of a result, axis by axis: more than `shape` where a gap keeps rows or matrices off
+        the same few sets of a cache. A graph's results have none."""
+        return shape
+
     def flops(self, output: Type, *inputs: Type) -> int:
         """Arithmetic operations for concrete types; a multiply-add counts as two."""
         return elements(output) if self.kind == "elementwise" else 0

@@ -8,7 +8,8 @@
 
 A group is one vector, or where a stage goes to many places of memory at once, as a transform does, as many as have
 room for what lies between the stages: its places may be as far apart as the matrices of a spectrum, but those of the
-next vector are neighbours. What is too large to be found in a cache later is stored past them.
+next vector are neighbours. What is too large to be found in a cache later is stored past them, and what the next
+iteration reads from far is asked for.
 
 Another axis takes the place of the last where its points are the neighbours in memory. Where the places of what is
 stored depend on data, there are no vectors:
@@ -28,7 +29,7 @@ from dataclasses import replace
 from ..compute import Axis, Computation, Stage
 from ..dtypes import DTYPES
 from ..expr import Buffer, Expr, Load, Var, minimum
-from ..loops import Alloc, For, If, Kernel, Let, Stmt, Store, expressions, loop, map_expressions, statements
+from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Stmt, Store, expressions, loop, map_expressions, statements
 from ..machine import Machine
 from ..traverse import substitute, transform, walk
 from .analysis import access_strides
@@ -36,6 +37,7 @@ from .common import cut, nest, parallel_over, too_large, widest_dtype
 from .gpu_common import THREADS, Names, ceil_div, frame, guarded, unflatten
 
 ROOM = 1 << 19  # bytes between stages that stay in a core's second cache
+FAR = 1 << 20  # bytes of what is read from beyond a core's own caches
 MANY = 16  # places of memory to which a stage goes at once
 
 
@@ -63,7 +65,9 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
             s = _in_lanes(_loop(stage), own, (slot, lane), {last.name: point}, past)
             inside = s.body if lanes == seg.tile else (If(point < last.extent, s.body),)
             here = minimum(seg.count - group * size, size) if seg.count % size else size
-            body.append(replace(s, body=(loop("serial", slot, 0, here, loop("vector", lane, 0, lanes, *inside)),)))
+            vectors = loop("vector", lane, 0, lanes, *inside)
+            ahead = _ahead(stage, {last.name: block * seg.tile + seg.start})
+            body.append(replace(s, body=(loop("serial", slot, 0, here, *ahead, vectors),)))
         made.append(nest([*((a.var, a.extent) for a in outer), (group, groups)], tuple(body)))
     sizes = "x".join(str(a.extent) for a in c.axes)
     how = f"{len(c.stages)} stages over {sizes}, {width} lanes, {own_bytes / 1024:.0f} KB between stages"
@@ -85,10 +89,26 @@ def lane_axis(c: Computation) -> Axis | None:
 
 def _places(stage: Stage) -> int:
     """How many places of memory one iteration reads or writes."""
+    stores = [s for s in statements(stage.body) if isinstance(s, Store) and s.buffer.space == "global"]
+    return len(_touched(stage)) + len(stores)
+
+
+def _touched(stage: Stage) -> list[Load]:
+    """What one iteration reads of memory."""
     inside = [s for s in statements(stage.body) if not isinstance(s, For)]
-    found: set[Expr] = {x for s in inside for e in expressions(s) for x in walk(e) if isinstance(x, Load)}
-    found |= {Load(s.buffer, s.index) for s in inside if isinstance(s, Store)}
-    return sum(isinstance(x, Load) and x.buffer.space == "global" for x in found)
+    found = dict.fromkeys(x for s in inside for e in expressions(s) for x in walk(e) if isinstance(x, Load))
+    return [x for x in found if x.buffer.space == "global"]
+
+
+def _ahead(stage: Stage, at: dict[str, Expr]) -> tuple[Stmt, ...]:
+    """Asks for what the next iteration reads, where that is many places of memory."""
+    loads = [x for x in _touched(stage) if x.buffer.size * DTYPES[x.dtype].bytes > FAR]
+    loads = [x for x in loads if all(not isinstance(y, Load) for e in x.index for y in walk(e))]
+    if len(loads) <= MANY:
+        return ()
+    following = {**at, stage.axis.name: stage.axis.var + 1}
+    lines = tuple(Prefetch(x.buffer, tuple(substitute(e, following) for e in x.index)) for x in loads)
+    return (If(stage.axis.var + 1 < stage.axis.hi, lines),)
 
 
 def _one_by_one(c: Computation) -> tuple[Kernel, str]:

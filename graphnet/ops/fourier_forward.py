@@ -15,11 +15,12 @@ from ..fourier import signed
 from ..op import Operand, Point, Sample, Tile
 from ..types import Type
 from .fourier import Fourier, Rows, both
+from .fourier_product import Spectra
 from .window import Pair
 
 
 @dataclass(frozen=True)
-class FourierInput(Fourier):
+class FourierInput(Fourier, Spectra):
     """v[f, (0, 1), (n*Th + th)*Tw + tw, c] = re, im of X[f] of tile (th, tw) of x[n, c]: it begins `low` before
     (th, tw) * step, and only its first `keep` rows and columns are read."""
 
@@ -94,7 +95,7 @@ class FourierInput(Fourier):
 
 
 @dataclass(frozen=True)
-class FourierWeight(Fourier):
+class FourierWeight(Fourier, Spectra):
     """u[f, (0, 1), c, k] = re, im of W[f] / (rows * columns) of w[k, c], or of conj W[f] if `mirrored`."""
 
     name = "fourier_weight"

@@ -6,7 +6,7 @@ Both are of one spectrum and the conjugate of another: x conj(y) = (re x re y + 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,9 +17,26 @@ from ..errors import ShapeError
 from ..op import Op, Operand, Sample
 from ..types import Type, concrete, elements
 
+CONFLICT = 256  # elements: lines at multiples of this meet in few sets
+
 
 @dataclass(frozen=True)
-class FourierProduct(Op):
+class Spectra(Op):
+    """Base of what makes spectra (F,2,rows,columns): matrices, in memory `spare` rows apart."""
+
+    spare: int = field(default=0, kw_only=True)
+
+    def room(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:2], shape[2] + self.spare, shape[3])
+
+
+def spare(rows: int, columns: int) -> int:
+    """Rows between matrices that would all begin in the same few sets of a cache."""
+    return 1 if rows * columns % CONFLICT == 0 else 0
+
+
+@dataclass(frozen=True)
+class FourierProduct(Spectra):
     """s[f, :, t, k] = sum over c of v[f, :, t, c] conj(u[f, :, c, k])."""
 
     name = "fourier_product"
@@ -51,7 +68,7 @@ class FourierProduct(Op):
 
 
 @dataclass(frozen=True)
-class FourierCorrelation(Op):
+class FourierCorrelation(Spectra):
     """g[f, :, c, k] = sum over tiles t of v[f, :, t, c] conj(d[f, :, t, k])."""
 
     name = "fourier_correlation"

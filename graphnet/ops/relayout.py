@@ -37,6 +37,9 @@ class Relayout(Op):
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         return x
 
+    def room(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(e + self.gap if a == self.order[-1] else e for a, e in enumerate(shape))
+
     def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
         return x(*index)
 

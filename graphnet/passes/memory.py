@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from codegen.dtypes import DTYPES, FROM_NUMPY
 from codegen.program import Slot
@@ -18,8 +19,7 @@ from ..errors import GraphnetError
 from ..module import Decision, Group, Module
 from ..node import Constant, Node
 from ..ops.broadcast import Reshape
-from ..ops.relayout import Relayout
-from ..types import concrete, elements
+from ..types import concrete
 from .arena import Life, live, place
 from .fuse import is_alias
 from .order import early
@@ -50,19 +50,14 @@ class Plan:
 
 def physical_shape(n: Node, layouts: dict[Node, tuple[int, ...]]) -> tuple[int, ...]:
     """The extents of `n` in the order in which its axes lie in memory, gaps included."""
-    shape = concrete(n.shape)
+    shape = n.op.room(concrete(n.shape))
     order = layouts.get(n)
-    shape = shape if order is None else tuple(shape[a] for a in order)
-    gap = n.op.gap if isinstance(n.op, Relayout) and order is not None else 0
-    return (*shape[:-1], shape[-1] + gap) if shape else shape
+    return shape if order is None else tuple(shape[a] for a in order)
 
 
 def nbytes(n: Node) -> int:
     """Of memory, gaps included."""
-    gap = (
-        n.op.gap * (elements(n.type) // max(concrete(n.shape)[n.op.order[-1]], 1)) if isinstance(n.op, Relayout) else 0
-    )
-    return DTYPES[FROM_NUMPY[n.dtype]].bytes * (elements(n.type) + gap)
+    return DTYPES[FROM_NUMPY[n.dtype]].bytes * prod(n.op.room(concrete(n.shape)))
 
 
 def _rounded(n: Node) -> int:
