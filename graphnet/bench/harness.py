@@ -191,6 +191,7 @@ def _siblings(cpu: int) -> str:
 
 # Seconds: the threads of OpenMP and oneTBB spin for up to 0.2 s after their last work, on the cores of whoever is next.
 REST = 0.25
+WAKE = 0.015  # after which cores that have rested are at their usual rate
 
 
 def interleave(
@@ -203,8 +204,8 @@ def interleave(
     on_round: Callable[[int], None] = lambda done: None,
     rest: float = REST,
 ) -> dict[str, Timing]:
-    """Times every step `rounds` times `burst` times, in turns; the first `settle` of a burst are extra, untimed, and
-    before each burst nobody works for `rest` seconds.
+    """Times every step `rounds` times `burst` times, in turns; before each burst nobody works for `rest` seconds, and its
+    first steps are extra, untimed: `settle` of them, and for WAKE seconds.
 
     No round is begun when the rounds before it have taken `seconds`."""
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -217,8 +218,10 @@ def interleave(
             break
         for name, step in steps.items():
             time.sleep(rest)
-            for _ in range(settle):
+            untimed, until = 0, time.perf_counter() + (WAKE if rest else 0.0)
+            while untimed < settle or time.perf_counter() < until:
                 step()
+                untimed += 1
             for _ in range(burst):
                 start = time.perf_counter()
                 step()
