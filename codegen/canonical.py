@@ -121,7 +121,7 @@ class ChainForm:
         everything = (*c.params, *c.scratch)
         self.stages = tuple(Form(replace(s, params=everything)) for s in c.stages)
         aliases = [slots.index(s) for s in slots]
-        text = repr(([s.digest for s in self.stages], len(c.params), aliases, c.axes, c.extent, c.block))
+        text = repr(([s.digest for s in self.stages], len(c.params), aliases, c.axes, c.extent, c.block, c.parts))
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         self.name = f"kernel_{self.digest[:32]}"
 

@@ -132,13 +132,17 @@ class Computation:
 
 
 BASE = Var("base")  # in a chain: the first point of the block along the common axis
+PART = Var("part")  # in a chain whose blocks come in parts: the number of the part
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Computations one after the other, a block of a common axis at a time: what a stage computes at a point of that
     axis, the next ones read only there. `axes` names the axis in each stage; `scratch` buffers live for one block,
-    and stages index them from BASE on."""
+    and stages index them from BASE on.
+
+    Where there are `parts`, each has some of the blocks, in order, and the last stage sums over the axis: its first
+    axis numbers the parts, and its only store adds what it sums over a block to what it stored for those before."""
 
     name: str
     stages: tuple[Computation, ...]
@@ -147,3 +151,4 @@ class Chain:
     block: int
     scratch: tuple[Buffer, ...]
     params: tuple[Buffer, ...]
+    parts: int = 0

@@ -21,6 +21,7 @@ from .module import Group, Module
 from .node import Constant, Node
 from .op import Operand, Target
 from .ops.broadcast import before_reshape
+from .ops.tile_products import TileProducts
 from .passes.memory import Plan, physical_shape, storage
 from .passes.rematerialise import BYTE, FLOP
 from .pooled import folded, windows
@@ -94,6 +95,24 @@ class _Divided:
         return self.known.get(e) if isinstance(e, Binary) and e.op in ("floordiv", "mod") else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Scratch:
+    """What a stage hands to later ones, a block of `axis` at a time, its axes in this order."""
+
+    buffer: Buffer
+    axis: int
+    order: tuple[int, ...]
+
+    @staticmethod
+    def of(n: Node, name: str, g: Group) -> _Scratch:
+        """Of tiles (F,T,C) or of rows. A block's tiles lie one after the other, or, where they are summed over, those
+        of a frequency."""
+        tiles = n.op.kind in ("transform", "contract")
+        order = (1, 0, 2) if tiles and not isinstance(g.stages[-1][0].op, TileProducts) else tuple(range(n.rank))
+        shape = tuple(g.block if a == tiles else concrete(n.shape)[a] for a in order)
+        return _Scratch(Buffer(name, FROM_NUMPY[n.dtype], shape, "local"), int(tiles), order)
+
+
 class _Lowering:
     """One group."""
 
@@ -104,7 +123,7 @@ class _Lowering:
         group: Group,
         name: str,
         slot: Mapping[Node, int],
-        scratch: dict[Node, Buffer] | None = None,
+        scratch: dict[Node, _Scratch] | None = None,
     ) -> None:
         self.m, self.stored, self.group, self.name = m, stored, group, name
         self.plan: Plan = m.plan
@@ -121,7 +140,7 @@ class _Lowering:
         """The memory of `n`, or of what it is a view of, in the shape of `n`. What stages of one kernel hand to each
         other has one shape: parameters of a kernel never overlap where one is written."""
         if n in self.scratch:
-            return self.scratch[n]
+            return self.scratch[n].buffer
         slot = self.slot[storage(n, self.m, self.stored)]
         shape = self.written.get(slot, physical_shape(n, self.m.layouts))
         if (slot, shape) not in self.buffers:
@@ -133,9 +152,9 @@ class _Lowering:
 
     def place(self, n: Node, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         """A logical index in the order of memory."""
-        if n in self.scratch:  # the block's axis first
-            first, *others = block_order(n)
-            return index[first] - BASE, *(index[a] for a in others)
+        if n in self.scratch:
+            here = self.scratch[n]
+            return tuple(index[a] - BASE if a == here.axis else index[a] for a in here.order)
         order = self.m.layouts.get(n)
         index = index if order is None else tuple(index[a] for a in order)
         shape = physical_shape(n, self.m.layouts)
@@ -170,7 +189,8 @@ class _Lowering:
         names = tuple(first.op.index_names) if len(first.op.index_names) == len(shape) else NAMES[: len(shape)]
         divided = _Divided(first.op.blocks(first.type, *(i.type for i in first.inputs)), names, shape)
         self.index = divided.index
-        order = block_order(first) if first in self.scratch else self.m.layouts.get(first, tuple(range(len(shape))))
+        order = self.scratch[first].order if first in self.scratch else None
+        order = order or self.m.layouts.get(first, tuple(range(len(shape))))
         axes = tuple(x for a in order for x in divided.axes[a]) or (axis("i", 1),)
         if first.op.kind == "transform":
             return self.tile(first)
@@ -342,17 +362,9 @@ def lower(m: Module) -> Lowered:
     )
 
 
-def block_order(n: Node) -> tuple[int, ...]:
-    """The order in scratch memory of what a stage makes: the axis of blocks first, of tiles (F,T,C) or of rows."""
-    return (1, 0, 2) if n.op.kind in ("transform", "contract") else tuple(range(n.rank))
-
-
 def _chain(m: Module, stored: set[Node], g: Group, name: str, slot: Mapping[Node, int]) -> Step:
     """A group of stages. What none but the next stage reads lies in scratch memory."""
-    scratch = {}
-    for k, n in enumerate(g.scratch):
-        _, *others = (concrete(n.shape)[a] for a in block_order(n))
-        scratch[n] = Buffer(f"{n.op.name}_block{k}", FROM_NUMPY[n.dtype], (g.block, *others), "local")
+    scratch = {n: _Scratch.of(n, f"{n.op.name}_block{k}", g) for k, n in enumerate(g.scratch)}
     lowered = []
     written = {slot[n]: physical_shape(n, m.layouts) for n in g.stored if n not in scratch}
     buffers: dict[tuple[int, tuple[int, ...]], Buffer] = {}
@@ -365,12 +377,17 @@ def _chain(m: Module, stored: set[Node], g: Group, name: str, slot: Mapping[Node
         lowered.append(lowering.run())
     computations = tuple(c for c, *_ in lowered)
     tiled = any(nodes[0].op.kind == "transform" for nodes in g.stages)
-    axes = tuple(
+    last = g.stages[-1][0].op
+    axes = [
         NAMES[1] if tiled and nodes[0].op.kind != "transform" else c.axes[0].name
         for c, nodes in zip(computations, g.stages, strict=True)
-    )
+    ]
+    parts = 0
+    if isinstance(last, TileProducts):
+        axes[-1], parts = computations[-1].reductions[0].reduce.axes[0].name, last.parts
     extent = concrete(g.stages[1][0].shape)[tiled]
-    chain = Chain(name, computations, axes, extent, g.block, tuple(scratch.values()), tuple(buffers.values()))
+    local, params = tuple(s.buffer for s in scratch.values()), tuple(buffers.values())
+    chain = Chain(name, computations, tuple(axes), extent, g.block, local, params, parts)
     reads = frozenset().union(*(r for _, _, r, _ in lowered))
     writes = frozenset().union(*(w for _, _, _, w in lowered))
     return Step(chain, tuple(slot for slot, _ in buffers), reads, writes)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from .convolution import KERNEL, PASSED, RESIDENT, STREAMED, Algorithm, Batch, Problem, price
 from .node import Node, apply
-from .ops.broadcast import Reshape
+from .ops.broadcast import Reshape, Sum
 from .ops.matmul import MatMul
 from .ops.move import Transpose
+from .ops.tile_products import TileProducts
 from .ops.transform import (
     Pair,
     Phases,
@@ -34,7 +35,13 @@ from .winograd import operations, transforms
 # measurements of the layers of AlexNet, VGG-16 and ResNet-18.
 STEP = 4.0  # an addition, load or store of one lane: one a cycle, where a product has two fused pairs
 SUMMED = 4.0, 24.0  # the same, where a weight gradient sums over tiles: it walks its operands more than once
+ADDED = 8.0  # for a byte of the sums of a part, whenever a block of tiles is added to them
 REGISTERS = 24  # values of a tile that stay in registers between its two directions; others are stored and loaded
+PARTIAL = 5 << 18  # bytes of the sums of a part of the tiles, which are added to for every block of tiles
+PARTS = 8  # that weight gradients sum up: as many threads can share the work
+SCRATCH = 600 << 10  # bytes of the transformed tiles of a block, both operands
+FEWEST_TILES = 14  # of a block
+FEWEST_SUMMED = 16  # channels on either side
 FEWEST = 12  # channels on either side, below which vectors are not full and the transforms are most of the work
 SCATTERED = 8  # channels of a pixel, below which the phases are brought together before they are transformed
 
@@ -129,6 +136,10 @@ class _Form:
         product = 2.0 * self.frequencies * t * c * wide_k
         if p.gradient == "weight":
             steps = self._steps("weight", turned=True) * wide_k
+            parts = self._parts(p)
+            if parts is not None:
+                steps += self._steps("input") * wide_c
+                return product + STEP * t * steps + ADDED * kernel * _up(t, parts.block) + price(PASSED, PARTS * kernel)
             if p.transformed != self.name:
                 steps += self._steps("input") * wide_c
             passed = price(SUMMED, row * c) + price(SUMMED, row * k)
@@ -167,11 +178,31 @@ class _Form:
         product = _product(cotangent, apply(op, w))
         return apply(WinogradOutput(self.m, self.r, p.out, (a.low, b.low), stride=p.stride), product)
 
+    def _parts(self, p: Problem) -> TileProducts | None:
+        """Of a weight gradient."""
+        tiles = self.tiles(p)
+        return summed_in_parts(self.frequencies, tiles[0] * tiles[1] * p.n, p.c * p.stride[0] * p.stride[1], p.k)
+
     def _weight_gradient(self, x: Node, dy: Node, p: Problem) -> Node:
-        """(A,T,C), (N,K,P,Q) -> (K,C,R,S), through (A,C,T) @ (A,T,K)."""
+        """(A,T,C), (N,K,P,Q) -> (K,C,R,S), through (A,C,T) @ (A,T,K), or parts of that sum."""
         cotangent = apply(WinogradCotangent(self.m, self.r, self.tiles(p)), dy)
-        product = apply(MatMul(), apply(Transpose((0, 2, 1)), x), cotangent)
+        parts = self._parts(p)
+        if parts is None:
+            product = apply(MatMul(), apply(Transpose((0, 2, 1)), x), cotangent)
+        else:
+            product = apply(Sum((0,)), apply(parts, x, cotangent))
         return apply(WinogradKernel(self.m, self.r, p.window, stride=p.stride), product)
+
+
+def summed_in_parts(frequencies: int, tiles: int, c: int, k: int) -> TileProducts | None:
+    """How a weight gradient sums up (A,C,T) @ (A,T,K) in parts, whose sums stay in the cache while tiles in blocks are
+    transformed (`passes/block.py`); None where the sums do not fit, or would be more to write than what is transformed,
+    or where transforms are most of the work. By shapes alone, so that the bits depend on nothing else."""
+    if 4 * frequencies * c * k > PARTIAL or tiles * (c + k) < 2 * PARTS * c * k or min(c, k) < FEWEST_SUMMED:
+        return None
+    block = max(FEWEST_TILES, min(SCRATCH // (4 * frequencies * (c + k)), tiles // (2 * PARTS)))
+    block = block // FEWEST_TILES * FEWEST_TILES
+    return TileProducts(block, PARTS) if block * PARTS <= tiles else None
 
 
 def _panel(x: Node, columns: int, divisible: int, lanes: int) -> int:

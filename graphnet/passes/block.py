@@ -9,10 +9,18 @@ all three for a few tiles, then for the next:
         s[t] = v[t] @ u
         y = inverse(s[t]), and what is fused with it
 
+A weight gradient sums up products of tiles, transformed on both sides, and parts of its sum are what stays cached:
+
+    for each part of the tiles:
+        for each block of its tiles t:
+            v[t] = transform(x); d[t] = transform(dy)       in scratch memory
+            s[part] += v[t]^T @ d[t]                        in the cache
+
 Following Zlateski, Jia, Li and Durand (arXiv 1809.07851, section 4), who do so for all three steps.
 
-Where only weight gradients read the transformed images besides, which is much later, the images are transformed again
-for them: x, less than half as large, is there anyway, and v[t] need not leave the cache the first time.
+It has its own transform of x. Where weight gradients that are not computed so (`winograd_conv.summed_in_parts`), and no
+others, read transformed images, which is much later, these are made again for them: x, less than half as large, is
+there anyway, and v[t] need not leave the cache the first time.
 """
 
 from __future__ import annotations
@@ -24,6 +32,7 @@ from ..module import Decision, Group, Module
 from ..node import Node
 from ..ops.matmul import MatMul
 from ..ops.move import Transpose
+from ..ops.tile_products import TileProducts
 from ..types import concrete
 from .memory import group_reads
 
@@ -37,12 +46,13 @@ def block(m: Module) -> Module:
     """Groups merged into groups of stages."""
     if m.settings.target != "cpu":
         return m
+    m = _summing(m)
     stored = {n for g in m.groups for n in g.stored}
     users: dict[Node, list[int]] = {}
     for k, g in enumerate(m.groups):
         for i in group_reads(g, m, stored):
             users.setdefault(i, []).append(k)
-    made = {n: k for k, g in enumerate(m.groups) for n in g.nodes}
+    made = {n: k for k, g in enumerate(m.groups) for n in g.stored}
     merged: dict[int, Group] = {}
     gone: set[int] = set()
     late: dict[int, list[Group]] = {}  # what is computed again, by the first group that reads it
@@ -79,6 +89,36 @@ def block(m: Module) -> Module:
             decisions.append(Decision("block", again[0], "computed twice", "weight gradients read it much later"))
     groups = [each for k, g in enumerate(m.groups) if k not in gone for each in (*late.get(k, ()), merged.get(k, g))]
     return replace(m, groups=tuple(groups)).decided(*decisions)
+
+
+def _summing(m: Module) -> Module:
+    """Sums of products of tiles with the transforms of both operands, which are computed in scratch memory even where
+    other kernels read one of them: it is made again, from images half as large."""
+    made = {n: k for k, g in enumerate(m.groups) for n in g.stored}
+    groups = dict(enumerate(m.groups))
+    operands: set[int] = set()
+    decisions = []
+    for k, g in enumerate(m.groups):
+        n = g.nodes[0]
+        if not isinstance(n.op, TileProducts):
+            continue
+        if any(i.op.kind != "transform" or m.groups[made[i]].nodes != (i,) for i in n.inputs):
+            continue
+        operands |= {made[i] for i in n.inputs}
+        size, tiles = n.op.block, concrete(n.inputs[0].shape)[TILES]
+        groups[k] = replace(
+            g,
+            nodes=(*n.inputs, n),
+            reasons=(f"{size} of {tiles} tiles at a time",),
+            stages=(*((i,) for i in n.inputs), (n,)),
+            block=size,
+            scratch=n.inputs,
+        )
+        decisions.append(Decision("block", n, f"{size} tiles at a time", "the partial sums stay cached"))
+    stored = {n for g in m.groups for n in g.stored}
+    read = {n for g in groups.values() for n in group_reads(g, m, stored)} | set(m.graph.results)
+    kept = tuple(g for k, g in groups.items() if k not in operands or read & set(g.stored))
+    return replace(m, groups=kept).decided(*decisions)
 
 
 def _stages(m: Module, k: int, users: dict[Node, list[int]], made: dict[Node, int]) -> tuple[int, int] | None:
