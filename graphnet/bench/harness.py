@@ -204,8 +204,8 @@ def interleave(
     on_round: Callable[[int], None] = lambda done: None,
     rest: float = REST,
 ) -> dict[str, Timing]:
-    """Times every step `rounds` times `burst` times, in turns; before each burst nobody works for `rest` seconds, and its
-    first steps are extra, untimed: `settle` of them, and for WAKE seconds.
+    """Times every step `rounds` times `burst` times, in turns; before each burst nobody works for `rest` seconds, and
+    its first steps are extra, untimed: `settle` of them, and for WAKE seconds.
 
     No round is begun when the rounds before it have taken `seconds`."""
     times: dict[str, list[float]] = {name: [] for name in steps}
