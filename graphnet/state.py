@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from codegen.runtime.arrays import aligned_empty
+from codegen.runtime.arrays import aligned_zeros
 
 from .errors import DTypeError, GraphnetError, ShapeError
 from .node import Node, Parameter
@@ -130,6 +130,6 @@ def _readable(value: np.ndarray) -> np.ndarray:
 
 
 def _aligned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An uninitialised array that starts on a cache line."""
+    """Zeros that start on a cache line."""
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
-    return aligned_empty(max(nbytes, 1))[:nbytes].view(dtype).reshape(shape)
+    return aligned_zeros(max(nbytes, 1))[:nbytes].view(dtype).reshape(shape)

@@ -17,7 +17,15 @@ KEPT = 2  # arrays: in `y = f(x)` the last result is there until the next has be
 
 def aligned_empty(nbytes: int) -> np.ndarray:
     """Uninitialised bytes that start on a cache line."""
-    memory = np.empty(nbytes + ALIGNMENT, np.uint8)
+    return _from_a_line(np.empty(nbytes + ALIGNMENT, np.uint8), nbytes)
+
+
+def aligned_zeros(nbytes: int) -> np.ndarray:
+    """Zero bytes, likewise; many of them are not touched before somebody else does."""
+    return _from_a_line(np.zeros(nbytes + ALIGNMENT, np.uint8), nbytes)
+
+
+def _from_a_line(memory: np.ndarray, nbytes: int) -> np.ndarray:
     skip = -memory.ctypes.data % ALIGNMENT
     return memory[skip : skip + nbytes]
 
@@ -44,8 +52,7 @@ class Results:
         return self._array(owner)
 
     def _array(self, owner: np.ndarray) -> np.ndarray:
-        skip = -owner.ctypes.data % ALIGNMENT
-        return owner[skip : skip + self.nbytes].view(self.dtype).reshape(self.shape)
+        return _from_a_line(owner, self.nbytes).view(self.dtype).reshape(self.shape)
 
 
 def _unheld() -> int:
