@@ -6,9 +6,11 @@ A function compiles itself for the sizes it is called with, once for each set of
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -34,6 +36,20 @@ from .tune import SECONDS, Tuner
 from .types import Dim
 
 PRECISIONS = ("default", "highest")
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Without Python's search for cycles, which would go over all that is kept of a growing graph and its kernels again
+    and again: a third of the time of the passes and lowering, to find nothing."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Function:
@@ -84,6 +100,7 @@ class Function:
         return tuple(self._compiled.values())
 
     @located
+    @no_collection()
     def specialise(self, sizes: Mapping[str, int]) -> Specialization:
         """Compiles for these sizes of the named dimensions, or finds what was compiled before."""
         missing = [n for n in self._names if n not in sizes]
