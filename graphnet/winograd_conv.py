@@ -35,7 +35,7 @@ from .winograd import operations, transforms
 # measurements of the layers of AlexNet, VGG-16 and ResNet-18.
 STEP = 4.0  # an addition, load or store of one lane: one a cycle, where a product has two fused pairs
 SUMMED = 4.0, 24.0  # the same, where a weight gradient sums over tiles: it walks its operands more than once
-ADDED = 8.0  # for a byte of the sums of a part, whenever a block of tiles is added to them
+ADDED = 4.0  # for a byte of the sums of a part, whenever a block of tiles is added to them
 REGISTERS = 24  # values of a tile that stay in registers between its two directions; others are stored and loaded
 PARTIAL = 5 << 18  # bytes of the sums of a part of the tiles, which are added to for every block of tiles
 PARTS = 8  # that weight gradients sum up: as many threads can share the work

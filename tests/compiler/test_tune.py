@@ -52,7 +52,7 @@ def decisions(f):
     return [d for d in module.decisions if d.pass_name == "choose_conv"]
 
 
-@pytest.mark.parametrize("favourite", ["direct", "winograd F(2x2", "winograd F(4x4"])
+@pytest.mark.parametrize("favourite", ["direct", "winograd F(6x6", "winograd F(4x4"])
 def test_the_fastest_is_chosen(folder, favourite):
     fake = Fake(favourite)
     (d,) = decisions(fake.function())
