@@ -121,9 +121,8 @@ def entry(graph: Graph, settings: Settings, target: Target) -> str | None:
     name = digest(graph)
     if name is None:
         return None
-    decides = (settings.target, settings.lanes, settings.sizes, settings.precision, settings.max_bytes)
     versions = (np.__version__, platform.python_version())
-    return cache.key(f"program {name} {decides} {versions}", machine(target.extension))
+    return cache.key(f"program {name} {settings} {versions}", machine(target.extension))
 
 
 def load(name: str, target: Target) -> tuple[Artifact, Code] | None:
