@@ -35,6 +35,8 @@ from .types import concrete
 # What things cost, in operations of direct sums, fitted to measurements of thirteen shapes.
 PRODUCT = 1.0  # an operation of the product over channels
 STEP = 2.5  # an operation of a transform, with its loads and stores
+ACROSS = 3.0  # the same where the batch lies innermost in images, since channels are few, and transforms stride
+FEW = 12  # channels are
 SPECTRA = 3.5, 3.5  # a byte of the spectra of images
 KERNEL = 7.0, 3.5  # of those of the kernel, written in narrower strips
 ERROR = 1e-6
@@ -107,7 +109,8 @@ class Tiling:
         passed = sum(price(SPECTRA, 8.0 * frequencies * tiles * e) for e in (c, k))
         matrices = price(KERNEL, 8.0 * frequencies * p.c * p.k)
         matrices = matrices / 2 if p.constant else matrices + STEP * one * p.c * k
-        return product + STEP * one * spectra + passed + matrices
+        step = STEP * (ACROSS if p.batched and min(p.c, p.k) < FEW else 1.0)
+        return product + step * one * spectra + passed + matrices
 
     def refuse(self, p: Problem) -> str | None:
         if p.stride != (1, 1) or p.dilation != (1, 1):
