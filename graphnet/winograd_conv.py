@@ -18,10 +18,10 @@ from .node import Node, apply
 from .ops.broadcast import Reshape, Sum
 from .ops.matmul import MatMul
 from .ops.move import Transpose
+from .ops.phases import Phases
 from .ops.tile_products import TileProducts
 from .ops.transform import (
     Pair,
-    Phases,
     WinogradCotangent,
     WinogradInput,
     WinogradKernel,
@@ -156,13 +156,14 @@ class _Form:
         x = self._transformed(inputs[0], p, batch)
         if p.gradient == "weight":
             return self._weight_gradient(x, inputs[1], p)
-        op = WinogradWeight(self.m, self.r, stride=p.stride, panel=_panel(x, p.k, p.k, p.lanes))
+        panel = _panel(x, p.k, p.k, p.lanes)
+        op = WinogradWeight(self.m, self.r, stride=p.stride, panel=panel, together=_together(p))
         return apply(WinogradOutput(self.m, self.r, p.out), _product(x, apply(op, inputs[1])))
 
     def _transformed(self, x: Node, p: Problem, batch: Batch) -> Node:
         """(N,C,H,W) -> (A,T,C)."""
         low, tiles = (p.padding[0][0], p.padding[1][0]), self.tiles(p)
-        if p.stride == (1, 1) or p.c >= SCATTERED:
+        if not _together(p):
             return apply(WinogradInput(self.m, self.r, tiles, low, stride=p.stride), x)
         rows, columns = (t * m + r - 1 for t, m, r in zip(tiles, self.m, self.r, strict=True))
         together = apply(Phases(p.stride, low, (rows, columns)), x)
@@ -191,7 +192,12 @@ class _Form:
             product = apply(MatMul(), apply(Transpose((0, 2, 1)), x), cotangent)
         else:
             product = apply(Sum((0,)), apply(parts, x, cotangent))
-        return apply(WinogradKernel(self.m, self.r, p.window, stride=p.stride), product)
+        return apply(WinogradKernel(self.m, self.r, p.window, stride=p.stride, together=_together(p)), product)
+
+
+def _together(p: Problem) -> bool:
+    """Whether phases are brought together before they are transformed."""
+    return p.stride != (1, 1) and p.c < SCATTERED
 
 
 def summed_in_parts(frequencies: int, tiles: int, c: int, k: int) -> TileProducts | None:

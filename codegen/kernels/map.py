@@ -45,7 +45,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         lanes = round_up(seg.tile, width) if seg.tile > width else 1 << (seg.tile - 1).bit_length()
         j, v = Var("block"), Var("lane")
         point: Expr = j * seg.tile + seg.start + v
-        inner = streamed(epilogue(c, {last.name: point}), machine)
+        inner = epilogue(c, {last.name: point})
+        inner = streamed(inner, machine) if lanes >= width else inner  # not lines in pieces
         if lanes != seg.tile:
             inner = (If(point < last.extent, inner),)
         statements.append(nest([*rows_first(outside), (j, seg.count), *within], (loop("vector", v, 0, lanes, *inner),)))

@@ -20,7 +20,7 @@ the same transform of x, which a training step computes once for both.
 A convolution of stride s is one of stride 1 between phases: with x'[a][i] = x[i s + a] and w'[a][j] = w[j s + a], the
 s * s phases of a channel are channels (a, b, c) of their own, with kernels of r = ceil(R / s) taps. The transforms
 read and write images and kernels phase by phase, so nothing is rearranged in memory; where a pixel has too few
-channels to fill a vector, `Phases` brings them together first.
+channels to fill a vector, `phases.Phases` brings them together first, as channels (c, a, b).
 
 Only the pass that chooses convolution algorithms makes these ops, after differentiation, so they have no gradient.
 """
@@ -33,14 +33,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codegen.compute import Axis, axis
-from codegen.expr import Const, Expr, Var, const, lift, select
+from codegen.expr import Const, Expr, Var, lift
 
 from ..errors import ShapeError
 from ..op import Op, Operand, Point, Sample, Tile
 from ..types import Shape, Type, concrete
 from ..winograd import Matrix, combine, transforms
+from .phases import Pair, Place, all_inside, guarded, interleaved, split
 
-Pair = tuple[int, int]
 Matrices = tuple[Matrix, Matrix]  # along columns and along rows of a tile
 
 
@@ -71,25 +71,6 @@ def _tile_of(t: Expr, tiles: Pair) -> tuple[Expr, Expr, Expr]:
 
 def _array(matrix: Matrix) -> np.ndarray:
     return np.array([[float(c) for c in row] for row in matrix])
-
-
-def _split(x: np.ndarray, stride: Pair, low: Pair, size: Pair) -> np.ndarray:
-    """(N,C,H,W) -> (N, s*s*C, *size), channels (a, b, c): y[.., i, j] = x[.., i*s + a - low, j*s + b - low] or 0."""
-    for axis_, (s, start, count) in enumerate(zip(stride, low, size, strict=True), 2):
-        x = np.take(x, range(max(-start, 0), x.shape[axis_]), axis_)
-        pads = [(0, 0)] * 4
-        pads[axis_] = (max(start, 0), count * s)
-        x = np.take(np.pad(x, pads), range(count * s), axis_)
-    n, c = x.shape[:2]
-    y = x.reshape(n, c, size[0], stride[0], size[1], stride[1]).transpose(0, 3, 5, 1, 2, 4)
-    return y.reshape(n, -1, *size)
-
-
-def _interleaved(y: np.ndarray, stride: Pair, low: Pair, size: Pair) -> np.ndarray:
-    """(N, s*s*C, P, Q) -> (N,C,*size): the inverse of `_split` where that covers the result."""
-    n, _, p, q = y.shape
-    x = y.reshape(n, *stride, -1, p, q).transpose(0, 3, 4, 1, 5, 2).reshape(n, -1, p * stride[0], q * stride[1])
-    return x[:, :, low[0] : low[0] + size[0], low[1] : low[1] + size[1]]
 
 
 @dataclass(frozen=True)
@@ -138,8 +119,10 @@ class Transform(Op):
         a, b = (x.var if x.extent > 1 else lift(0, "i64") for x in axes)
         return (a, b), tuple(x for x in axes if x.extent > 1)
 
-    def _channel(self, phase: tuple[Expr, Expr], c: Expr, channels: int) -> Expr:
-        """The place of channel c of a phase."""
+    def _channel(self, phase: tuple[Expr, Expr], c: Expr, channels: int, together: bool = False) -> Expr:
+        """The place of channel c of a phase; `together` with its other phases, as `Phases` has them."""
+        if together:
+            return (c * self.stride[0] + phase[0]) * self.stride[1] + phase[1]
         return (phase[0] * self.stride[1] + phase[1]) * channels + c
 
     @staticmethod
@@ -157,42 +140,8 @@ class Transform(Op):
         return [[name(s(Const(i * columns + j, "i64"), *place)) for j in range(columns)] for i in range(rows)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """An index into one axis of `extent` elements, known to lie in least..most."""
-
-    index: Expr
-    least: int
-    most: int
-    extent: int
-
-    @property
-    def never(self) -> bool:
-        """Whether it is outside of the axis, always."""
-        return self.least >= self.extent or self.most < 0
-
-
-def _inside(*places: _Place) -> Expr | None:
-    """Whether all lie inside of their axes; None if that is certain."""
-    inside: Expr | None = None
-    for p in places:
-        zero = lift(0, "i64")
-        for needed, condition in ((p.least < 0, zero <= p.index), (p.most >= p.extent, p.index < p.extent)):
-            if needed:
-                inside = condition if inside is None else inside & condition
-    return inside
-
-
-def _guarded(x: Operand, first: tuple[Expr, ...], *places: _Place) -> Expr:
-    """x[first, places], or 0 where that is outside."""
-    if any(p.never for p in places):
-        return const(0.0, x.dtype)
-    inside, value = _inside(*places), x(*first, *(p.index for p in places))
-    return value if inside is None else select(inside, value, 0.0)
-
-
 def _points(
-    values: list[list[Expr]], first: tuple[Expr, ...], along: Callable[[int, int], _Place]
+    values: list[list[Expr]], first: tuple[Expr, ...], along: Callable[[int, int], Place]
 ) -> tuple[Point, ...]:
     """The values of a tile at [first, row, column], where those are not always outside of the result."""
     points = []
@@ -200,7 +149,7 @@ def _points(
         for j, value in enumerate(row):
             places = along(0, i), along(1, j)
             if not any(p.never for p in places):
-                points.append(Point((*first, *(p.index for p in places)), value, _inside(*places)))
+                points.append(Point((*first, *(p.index for p in places)), value, all_inside(*places)))
     return tuple(points)
 
 
@@ -220,7 +169,7 @@ class TileTransform(Transform):
         first, second = (_array(t) for t in matrices)
         size = first.shape[1], second.shape[1]
         reach = [(t - 1) * m + e for t, m, e in zip(self.tiles, self.m, size, strict=True)]
-        wide = _split(x, self.stride, self.low, (reach[0], reach[1]))
+        wide = split(x, self.stride, self.low, (reach[0], reach[1]))
         cut = np.lib.stride_tricks.sliding_window_view(wide, size, axis=(2, 3))[:, :, :: self.m[0], :: self.m[1]]
         v = np.einsum("ai,bj,nctsij->abntsc", first, second, cut, optimize=True)
         return v.reshape(self.frequencies, -1, wide.shape[1]).astype(x.dtype)
@@ -233,14 +182,14 @@ class TileTransform(Transform):
         ni, *tile = _tile_of(place, self.tiles)
         name = _Lets()
 
-        def along(d: int, offset: int) -> _Place:
+        def along(d: int, offset: int) -> Place:
             least = offset * self.stride[d] - self.low[d]
             step = self.m[d] * self.stride[d]
             most = (self.tiles[d] - 1) * step + self.stride[d] - 1 + least
-            return _Place(tile[d] * step + phase[d] + least, least, most, extents[d])
+            return Place(tile[d] * step + phase[d] + least, least, most, extents[d])
 
         rows, columns = len(matrices[0][0]), len(matrices[1][0])
-        d = [[name(_guarded(x, (ni, ci), along(0, i), along(1, j))) for j in range(columns)] for i in range(rows)]
+        d = [[name(guarded(x, (ni, ci), along(0, i), along(1, j))) for j in range(columns)] for i in range(rows)]
         channel = self._channel(phase, ci, c)
         values = [e for row in _both_ways(matrices, d, name) for e in row]
         points = [Point((Const(f, "i64"), place, channel), v) for f, v in enumerate(values)]
@@ -271,17 +220,21 @@ class WinogradWeight(Transform):
     """u[f, (a, b, c), k] = (G t G^T)[f] of the taps t[i, j] = w[k, c, i*s + a + shift, j*s + b + shift], or 0.
 
     turned: u[f, k, (a, b, c)] of the taps in reversed order, as the input gradient convolves with.
-    panel: the last axis as two, of which the first comes before the rows; 0 leaves it as it is."""
+    panel: the last axis as two, of which the first comes before the rows; 0 leaves it as it is.
+    together: u[f, (c, a, b), k]; not if turned."""
 
     name = "winograd_weight"
     turned: bool = False
     shift: Pair = (0, 0)
     panel: int = field(default=0, kw_only=True)
+    together: bool = field(default=False, kw_only=True)
 
     def infer(self, w: Type) -> Type:
         k, c, *window = self._extents(w, 4)
         if [-(-e // s) for e, s in zip(concrete(window), self.stride, strict=True)] != list(self.r):
             raise ShapeError(f"{self.name}: {self.r} taps at stride {self.stride} are not those of {w}")
+        if self.turned and self.together:
+            raise ShapeError(f"{self.name}: the phases of results lie outside of their channels")
         inner = self.phases * concrete((c,))[0]
         rows, columns = (concrete((k,))[0], inner) if self.turned else (inner, concrete((k,))[0])
         if not self.panel:
@@ -292,7 +245,7 @@ class WinogradWeight(Transform):
 
     def evaluate(self, w: np.ndarray) -> np.ndarray:
         first, second = (_array(g) for g in self._matrices("weight"))
-        taps = _split(w, self.stride, (-self.shift[0], -self.shift[1]), self.r)
+        taps = split(w, self.stride, (-self.shift[0], -self.shift[1]), self.r, self.together)
         taps = taps[:, :, ::-1, ::-1].swapaxes(0, 1) if self.turned else taps
         u = np.einsum("ai,bj,kcij->abck", first, second, taps, optimize=True)
         u = u.reshape(self.frequencies, *u.shape[2:]).astype(w.dtype)
@@ -302,18 +255,19 @@ class WinogradWeight(Transform):
         k_axes, k = self._columns("k", w.shape[0], 0 if self.turned else self.panel)
         c_axes, c = self._columns("c", w.shape[1], self.panel if self.turned else 0)
         phase, over_phases = self._phase()
-        axes = (*k_axes, *over_phases, *c_axes) if self.turned else (*over_phases, *c_axes, *k_axes)
+        rows = (*c_axes, *over_phases) if self.together else (*over_phases, *c_axes)
+        axes = (*k_axes, *rows) if self.turned else (*rows, *k_axes)
         name = _Lets()
 
-        def along(d: int, t: int) -> _Place:
+        def along(d: int, t: int) -> Place:
             t = self.r[d] - 1 - t if self.turned else t
             least = t * self.stride[d] + self.shift[d]
-            return _Place(phase[d] + least, least, least + self.stride[d] - 1, w.shape[2 + d])
+            return Place(phase[d] + least, least, least + self.stride[d] - 1, w.shape[2 + d])
 
-        rows, columns = self.r
-        taps = [[name(_guarded(w, (k, c), along(0, i), along(1, j))) for j in range(columns)] for i in range(rows)]
+        size = self.r
+        taps = [[name(guarded(w, (k, c), along(0, i), along(1, j))) for j in range(size[1])] for i in range(size[0])]
         values = [e for row in _both_ways(self._matrices("weight"), taps, name) for e in row]
-        channel = self._channel(phase, c, w.shape[1])
+        channel = self._channel(phase, c, w.shape[1], self.together)
         place: tuple[Expr, ...] = (k, channel) if self.turned else (channel, k)
         if self.panel:
             panel, inside = axes[-2].var, axes[-1].var
@@ -329,6 +283,7 @@ class WinogradWeight(Transform):
         yield Sample(cls((4, 2), (2, 2), True, (-1, 0), stride=(2, 2)), ((3, 2, 3, 3),), differentiable=False)
         yield Sample(cls((2, 2), (2, 2), True, stride=(2, 2), panel=2), ((3, 4, 3, 3),), differentiable=False)
         yield Sample(cls((2, 2), (3, 3), panel=2), ((4, 3, 3, 3),), differentiable=False)
+        yield Sample(cls((4, 2), (2, 2), stride=(2, 3), together=True), ((3, 2, 3, 5),), differentiable=False)
 
 
 @dataclass(frozen=True)
@@ -362,7 +317,7 @@ class WinogradOutput(Transform):
         tiles = s.reshape(*self.alpha, -1, *self.tiles, s.shape[2])
         y = np.einsum("ia,jb,abntsk->nktisj", first, second, tiles, optimize=True)
         n, k, th, m, tw, q = y.shape
-        return _interleaved(y.reshape(n, k, th * m, tw * q), self.stride, self.low, self.size).astype(s.dtype)
+        return interleaved(y.reshape(n, k, th * m, tw * q), self.stride, self.low, self.size).astype(s.dtype)
 
     def tile(self, s: Operand) -> Tile:
         _, *panels, t, width = s.shape
@@ -377,11 +332,11 @@ class WinogradOutput(Transform):
         name = _Lets()
         y = _both_ways(self._matrices("output"), self._spectrum(name, s, *place), name)
 
-        def along(d: int, i: int) -> _Place:
+        def along(d: int, i: int) -> Place:
             least = i * self.stride[d] - self.low[d]
             step = self.m[d] * self.stride[d]
             most = (self.tiles[d] - 1) * step + self.stride[d] - 1 + least
-            return _Place(tile[d] * step + phase[d] + least, least, most, self.size[d])
+            return Place(tile[d] * step + phase[d] + least, least, most, self.size[d])
 
         return Tile(axes, tuple(name.lets), _points(y, (ni, ki), along))
 
@@ -414,11 +369,14 @@ class WinogradCotangent(TileTransform):
 
 @dataclass(frozen=True)
 class WinogradKernel(Transform):
-    """dw[k, c, i*s + a, j*s + b] = (A^T s[:, (a, b, c), k] A)[i, j], A of F(r, m), inside `window` (R, S)."""
+    """dw[k, c, i*s + a, j*s + b] = (A^T s[:, (a, b, c), k] A)[i, j], A of F(r, m), inside `window` (R, S).
+
+    together: s[:, (c, a, b), k]."""
 
     name = "winograd_kernel"
     index_names = "kcrs"
     window: Pair = (1, 1)
+    together: bool = field(default=False, kw_only=True)
 
     def infer(self, s: Type) -> Type:
         f, c, k = self._extents(s, 3)
@@ -431,20 +389,21 @@ class WinogradKernel(Transform):
         first, second = (_array(a) for a in self._matrices("output", turned=True))
         tiles = s.reshape(*self.alpha, *s.shape[1:])
         taps = np.einsum("ia,jb,abck->kcij", first, second, tiles, optimize=True)
-        return _interleaved(taps, self.stride, (0, 0), self.window).astype(s.dtype)
+        return interleaved(taps, self.stride, (0, 0), self.window, self.together).astype(s.dtype)
 
     def tile(self, s: Operand) -> Tile:
         channels = s.shape[1] // self.phases
         phase, over_phases = self._phase()
-        axes = (*over_phases, axis("c", channels), axis("k", s.shape[2]))
-        c, k = axes[-2].var, axes[-1].var
+        inputs, outputs = axis("c", channels), axis("k", s.shape[2])
+        axes = (inputs, *over_phases, outputs) if self.together else (*over_phases, inputs, outputs)
+        c, k = inputs.var, outputs.var
         name = _Lets()
-        spectrum = self._spectrum(name, s, self._channel(phase, c, channels), k)
+        spectrum = self._spectrum(name, s, self._channel(phase, c, channels, self.together), k)
         taps = _both_ways(self._matrices("output", turned=True), spectrum, name)
 
-        def along(d: int, i: int) -> _Place:
+        def along(d: int, i: int) -> Place:
             least = i * self.stride[d]
-            return _Place(phase[d] + least, least, least + self.stride[d] - 1, self.window[d])
+            return Place(phase[d] + least, least, least + self.stride[d] - 1, self.window[d])
 
         return Tile(axes, tuple(name.lets), _points(taps, (k, c), along))
 
@@ -453,37 +412,4 @@ class WinogradKernel(Transform):
         yield Sample(cls((4, 4), (3, 3), (3, 3)), ((36, 3, 4),), differentiable=False)
         yield Sample(cls((2, 1), (5, 3), (5, 3)), ((18, 2, 3),), differentiable=False)
         yield Sample(cls((4, 2), (2, 2), (3, 5), stride=(2, 3)), ((15, 12, 3),), differentiable=False)
-
-
-@dataclass(frozen=True)
-class Phases(Op):
-    """x (N,C,H,W) -> (N, s*s*C, *size): y[n, (a, b, c), i, j] = x[n, c, i*s + a - low, j*s + b - low] or 0."""
-
-    name = "phases"
-    kind = "move"
-    stride: Pair
-    low: Pair
-    size: Pair
-
-    def infer(self, x: Type) -> Type:
-        if x.rank != 4:
-            raise ShapeError(f"phases takes images (N,C,H,W), not {x}")
-        return x.with_shape((x.shape[0], self.stride[0] * self.stride[1] * x.shape[1], *self.size))
-
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
-        return _split(x, self.stride, self.low, self.size)
-
-    def body(self, index: tuple[Expr, ...], x: Operand) -> Expr:
-        n, channel, *at = index
-        c = x.shape[1]
-        phases = channel // (c * self.stride[1]), channel // c % self.stride[1]
-
-        def along(d: int) -> _Place:
-            index = at[d] * self.stride[d] + phases[d] - self.low[d]
-            return _Place(index, -self.low[d], self.size[d] * self.stride[d] - 1 - self.low[d], x.shape[2 + d])
-
-        return _guarded(x, (n, channel % c), along(0), along(1))
-
-    @classmethod
-    def samples(cls) -> Iterable[Sample]:
-        yield Sample(cls((2, 3), (1, -1), (3, 2)), ((2, 3, 5, 6),), differentiable=False)
+        yield Sample(cls((4, 2), (2, 2), (3, 5), stride=(2, 3), together=True), ((15, 12, 3),), differentiable=False)
