@@ -105,7 +105,7 @@ class Memory(Arithmetic):
         elif isinstance(at, Affine) and at.lane == 1:
             wide = f"<{self.lanes} x {cell}>"
             pointer = self.address(buffer, at)
-            if self.mask is None:
+            if self.mask is None or self.is_register(buffer, at):
                 v = self.new(f"load {wide}, {t} {pointer}, align {align}", memory, self.lanes)
             else:
                 v = self.masked_load(wide, t, pointer, memory, align, self.lanes, self.full_mask())
@@ -125,6 +125,11 @@ class Memory(Arithmetic):
         if buffer.dtype == "bool":
             v = self.new(f"trunc {v} to {Value('', 'bool', v.lanes).type}", "bool", v.lanes)
         return ssa(v.text) if v.dtype == "i64" and v.lanes == 1 else v
+
+    def is_register(self, buffer: Buffer, at: Affine) -> bool:
+        """Whether the lanes are a whole vector of a register buffer, at a place that is known here. It is there to be
+        read and written whole whatever the mask: with masked access LLVM would keep the buffer in memory."""
+        return buffer.space == "register" and not at.terms and 0 <= at.constant <= buffer.size - self.lanes
 
     def is_permutation(self, buffer: Buffer, at: Operand) -> bool:
         """Whether all lanes read places of a register buffer that are known here, and not neighbours."""
@@ -288,6 +293,10 @@ class Memory(Arithmetic):
                 self.stream(v, t, pointer, align)
             elif self.mask is None:
                 self.do(f"store {v}, {t} {pointer}, align {align}")
+            elif self.is_register(buffer, at):
+                old = self.new(f"load {v.type}, {t} {pointer}, align {align}", v.dtype, v.lanes)
+                kept = self.new(f"select {self.full_mask()}, {v}, {old}", v.dtype, v.lanes)
+                self.do(f"store {kept}, {t} {pointer}, align {align}")
             else:
                 mask = self.full_mask()
                 name = f"@llvm.masked.store.{self.overload(v.dtype, v.lanes)}.p{self.space(buffer)}"

@@ -21,6 +21,7 @@ from .common import Segment, cut, epilogue, free_bounds, loop_axes, nest
 from .product import Product, bounds_use, guarded, is_long
 
 MAX_VECTORS = 4
+MAX_VECTORS_OF_ONE_ROW = 8  # all that is done with the wide operand is to read it: whole rows of it, better
 MAX_SIDES = 4
 UNROLLED = 96  # products in the body of an unrolled innermost loop, at most
 LONG, CHUNK = 2048, 512  # terms of a sum that is added up in chunks, and of a chunk, at most
@@ -59,7 +60,8 @@ def choose_tile(rows: int, sides: int, columns: int, width: int, registers: int)
     """The cheapest tile for these extents that fits. Among equals, the one that reads fewest bytes for an FMA:
     the wide operand is what streams through the caches."""
     best, best_cost = Tile(1, 1, 1), (float("inf"), 0.0)
-    for vectors in range(1, min(MAX_VECTORS, -(-columns // width)) + 1):
+    most = MAX_VECTORS if rows > 1 else MAX_VECTORS_OF_ONE_ROW
+    for vectors in range(1, min(most, -(-columns // width)) + 1):
         for side in range(1, min(MAX_SIDES, sides) + 1):
             for row in range(1, min(rows, registers) + 1):
                 t = Tile(row, side, vectors)

@@ -1,5 +1,7 @@
 """Matrix products of graphs, whatever lies how: transposed, broadcast, with the batch innermost, with what follows."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,16 @@ def test_a_dense_layer_and_its_gradients_with_momentum(batch):
 def test_a_transposed_operand_is_not_copied(k):
     x, w = gn.input("x", (16, k)), gn.input("w", (40, k))
     assert len(gn.compile(x @ gn.transpose(w, (1, 0)), inputs=[x, w]).specialise({}).program.steps) == 1
+
+
+def test_accumulators_of_ragged_columns_stay_in_registers():
+    """LLVM keeps a buffer in memory that is accessed under a mask."""
+    x, w = gn.input("x", (64, 256)), gn.input("w", (256, 10))
+    f = gn.compile(x @ w, inputs=[x, w])
+    f.specialise({})
+    lines = f.source("llvm").splitlines()
+    registers = {line.split()[0] for line in lines if " = alloca " in line}
+    of = "getelementptr inbounds float, ptr"
+    registers |= {line.split()[0] for line in lines for r in registers if f"{of} {r}," in line}
+    masked = set(re.findall(r"call .*@llvm\.masked.*ptr align 4 (%\w+)", f.source("llvm")))
+    assert registers and masked and not registers & masked
