@@ -77,20 +77,46 @@ class Function:
         self.max_bytes = max_bytes
         self.tuner = Tuner(tune, target, threads) if tune else None
         self._signature = Signature(graph)
-        self._updated = tuple(p.name for p, _ in graph.updates)
+        self._updated = frozenset(p.name for p, _ in graph.updates)
         self._lock = threading.RLock()
         self._by_shapes: dict[tuple[tuple[int, ...], ...], Specialization] = {}
         self._compiled: dict[tuple[int, ...], Specialization] = {}
+        self._entered: Specialization | None = None  # the last called, if native code takes its calls
         self._names = sorted({name for n in graph.nodes() for e in n.shape if isinstance(e, Dim) for name in e.names})
 
-    @located
     def __call__(self, *args: Any, **named: Any) -> Any:
+        # Of a small network's call every line is a part that one can measure: see docs/performance.md.
+        spec = self._entered
+        entry = None if spec is None or named else spec.entry
+        if spec is None or entry is None:
+            return self._call(args, named)
+        state, updated, make = self.state, self._updated, spec.only
+        with self._lock:  # an executable has one arena and one table of pointers
+            if state.elsewhere:
+                state.fetch()
+            if spec.prepared_at != state.version:
+                self._prepare(spec)
+            results = (make(),) if make else spec.results()
+            try:
+                done = entry.enter(args, results)
+            finally:
+                if updated:
+                    state.wrote(updated)
+            spec.calls += done
+        if not done:
+            return self._call(args, named)
+        return results[0] if make else spec.returned(results)
+
+    @located
+    def _call(self, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         arrays = self._signature.arrays(args, named)
         shapes = tuple([a.shape for a in arrays])
-        with self._lock:  # an executable has one arena and one table of pointers
+        with self._lock:
             spec = self._by_shapes.get(shapes)
             if spec is None:
                 spec = self._by_shapes[shapes] = self.specialise(self._signature.sizes(arrays))
+                spec.open(self._signature.dtypes, shapes)
+            self._entered = spec if spec.entry else None
             return self._execute(spec, arrays)
 
     # ------------------------------------------------------------------------------- compilation
@@ -173,7 +199,6 @@ class Function:
         return bound, [array for _, array in fixed]
 
     def _execute(self, spec: Specialization, arrays: Sequence[np.ndarray]) -> Any:
-        # Of a small network's call every line is a part that one can measure: see docs/performance.md.
         executable, state = spec.executable, self.state
         if isinstance(executable, OnDevice):
             self._upload(spec, executable)
@@ -183,20 +208,16 @@ class Function:
             self._prepare(spec)
         for slot, array in zip(spec.inputs, arrays):  # noqa: B905 (as many, as Signature has seen to)
             executable.bind(slot, array)
-        outputs = []
-        for slot, allocate in spec.outputs:
-            out = allocate()
-            executable.bind_output(slot, out)
-            outputs.append(out)
+        results = spec.results()
+        for (slot, _), array in zip(spec.outputs, results):  # noqa: B905
+            executable.bind_output(slot, array)
         try:
             executable.run()
         finally:
             if self._updated:
                 state.wrote(self._updated)
         spec.calls += 1
-        if len(outputs) == 1:
-            return outputs[0] if outputs[0].ndim else outputs[0][()]
-        return tuple([o if o.ndim else o[()] for o in outputs])
+        return spec.returned(results)
 
     def _prepare(self, spec: Specialization) -> None:
         """Computes what is prepared from parameters, unless none of them was written since the last time."""

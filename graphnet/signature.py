@@ -19,7 +19,8 @@ class Signature:
     def __init__(self, graph: Graph) -> None:
         self.inputs = graph.inputs
         self.names = [n.name for n in graph.inputs]
-        self._expected = [(n, np.dtype(n.dtype)) for n in graph.inputs]
+        self.dtypes = [np.dtype(n.dtype) for n in graph.inputs]
+        self._expected = list(zip(self.inputs, self.dtypes, strict=True))
 
     def arrays(self, args: tuple[Any, ...], named: dict[str, Any]) -> list[np.ndarray]:
         """The arguments as contiguous arrays of the declared dtypes, in the order of the inputs."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from codegen.dtypes import numpy_dtype
 from codegen.program import Program, Scheduled
 from codegen.runtime.arrays import Results
+from codegen.runtime.cpu import CpuExecutable
+from codegen.runtime.entry import Entry
 
 from .artifact import Artifact, Memory, Output
 from .lower import Lowered, lower
@@ -65,13 +68,34 @@ class Specialization:
     make: Callable[[], Made]
     known: Made | None  # what that gives, where it was called
     calls: int = 0
+    _scalars: bool = field(init=False)
     prepared_at: int = -1  # the version of the state from which values were prepared last
     inputs: tuple[int, ...] = field(init=False)  # slots
     outputs: tuple[tuple[int, Callable[[], np.ndarray]], ...] = field(init=False)  # slots, and what makes arrays
+    only: Callable[[], np.ndarray] | None = field(init=False)  # what makes the result, if that is one array
+    entry: Entry | None = None
 
     def __post_init__(self) -> None:
         self.inputs = self.artifact.inputs
         self.outputs = tuple((o.slot, _arrays(o)) for o in self.artifact.outputs)
+        self._scalars = any(not o.shape for o in self.artifact.outputs)
+        self.only = self.outputs[0][1] if len(self.outputs) == 1 and not self._scalars else None
+
+    def open(self, dtypes: Sequence[np.dtype], shapes: Sequence[tuple[int, ...]]) -> None:
+        """Lets native code take the calls with such arrays, where there is some."""
+        if isinstance(self.executable, CpuExecutable):
+            inputs = zip(self.inputs, dtypes, shapes, strict=True)
+            self.entry = self.executable.entry(inputs, [slot for slot, _ in self.outputs])
+
+    def results(self) -> tuple[np.ndarray, ...]:
+        """Uninitialised arrays for the outputs."""
+        return tuple([make() for _, make in self.outputs])
+
+    def returned(self, results: tuple[np.ndarray, ...]) -> Any:
+        """What a call returns: the array if there is one output; a number for an array of no axes."""
+        if self._scalars:
+            results = tuple([r if r.ndim else r[()] for r in results])
+        return results[0] if len(results) == 1 else results
 
     @property
     def made(self) -> Made:

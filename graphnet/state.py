@@ -27,8 +27,8 @@ class State:
         self._arrays: dict[str, np.ndarray] = {}
         self._nodes: dict[str, Node] = {}
         self.version = 0
-        self._written: dict[str, int] = {}  # the version that the last write of a value made
-        self._fetch: dict[str, Callable[[np.ndarray], object]] = {}  # of values that are newer on a GPU
+        self._written: dict[frozenset[str], int] = {}  # the version that the last write of these values made
+        self.elsewhere: dict[str, Callable[[np.ndarray], object]] = {}  # what fetches values that are newer on a GPU
 
     def array(self, parameter: Node) -> np.ndarray:
         """The value of a parameter, made by its initialiser at the first request, to read. The random stream is
@@ -57,31 +57,25 @@ class State:
     def wrote(self, names: Iterable[str]) -> None:
         """Notes that these values may have changed."""
         self.version += 1
-        for name in names:
-            self._written[name] = self.version
+        self._written[frozenset(names)] = self.version
 
     def written_since(self, version: int, names: Iterable[str]) -> bool:
         """Whether one of these values has been written after that version."""
-        return any(self._written.get(name, 0) > version for name in names)
+        return any(written > version and not group.isdisjoint(names) for group, written in self._written.items())
 
     def fetch(self, name: str | None = None) -> None:
         """Brings values that are newer elsewhere into the arrays: one, or all."""
-        for n in [name] if name is not None else list(self._fetch):
-            if n in self._fetch:
-                self._fetch.pop(n)(self._arrays[n])
-
-    @property
-    def elsewhere(self) -> bool:
-        """Whether a value is newer elsewhere."""
-        return bool(self._fetch)
+        for n in [name] if name is not None else list(self.elsewhere):
+            if n in self.elsewhere:
+                self.elsewhere.pop(n)(self._arrays[n])
 
     def newer_elsewhere(self, name: str, fetch: Callable[[np.ndarray], object]) -> None:
         """Notes that an executable has updated its own copy, which `fetch` copies into an array."""
-        self._fetch[name] = fetch
+        self.elsewhere[name] = fetch
 
     def is_newer_in(self, name: str, fetch: Callable[[np.ndarray], object]) -> bool:
         """Whether the newest value is the one that this `fetch` copies."""
-        return self._fetch.get(name) is fetch
+        return self.elsewhere.get(name) is fetch
 
     def __getitem__(self, key: str | Node) -> np.ndarray:
         """The value of a parameter, or the one of that name, to read."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..emit import emit_functions
 from ..loops import Kernel
 from ..program import Outline
 from .arrays import aligned_empty
+from .entry import Entry, Input, entry
 from .threads import BARRIER_IR, Pool, pool
 
 COUNTER = "readcyclecounter" if platform.machine() in ("x86_64", "AMD64") else "readsteadycounter"
@@ -143,7 +145,7 @@ class CpuExecutable:
             self.jobs[n] = (0, clock, self.steps[start:].ctypes.data, count, self.table.ctypes.data)
         _, self._entry = _program()
         self._prepare, self._run = self.jobs[0].ctypes.data, self.jobs[1].ctypes.data
-        self._pool: Pool | None = None
+        self._shared: Pool | None = None
 
     def bind(self, slot: int, array: np.ndarray) -> None:
         """Points an external slot at an array, which the caller keeps alive while the program runs."""
@@ -159,11 +161,19 @@ class CpuExecutable:
     def run(self) -> None:
         self._start(self._run)
 
+    def entry(self, inputs: Iterable[Input], outputs: Iterable[int]) -> Entry | None:
+        """What binds arrays and runs, in one call of native code: see `entry.entry`."""
+        p = self._pool()
+        return entry((p.start, p.address, self._entry, self._run, p.threads, self.table.ctypes.data), inputs, outputs)
+
     def _start(self, job: int) -> None:
-        if self._pool is None:
-            self._pool = pool(self.threads)
-            self.jobs[:, POOL] = self._pool.address
-        self._pool.run(self._entry, job)
+        self._pool().run(self._entry, job)
+
+    def _pool(self) -> Pool:
+        if self._shared is None:
+            self._shared = pool(self.threads)
+            self.jobs[:, POOL] = self._shared.address
+        return self._shared
 
     def kernel_seconds(self, ticks_per_second: float) -> np.ndarray:
         """Seconds of each kernel in the last run, or of its last preparation, waits for other threads before it

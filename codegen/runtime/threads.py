@@ -7,7 +7,7 @@ usually near, and then sleep on a condition variable, giving the core back.
 Memory of a pool, in 64-bit words (each group on its own cache lines):
 
     0 epoch   8 job   9 argument   10 threads   16 arrived   24 generation   32 sleepers   40 stop
-    64 mutex  80 condition
+    64 mutex  80 condition   96 turn: a mutex, held while a job runs
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ declare i32 @pthread_cond_broadcast(ptr)
 define void @pool_init(ptr %pool) nounwind {{
   %mutex = getelementptr i64, ptr %pool, i64 64
   %cond = getelementptr i64, ptr %pool, i64 80
+  %turn = getelementptr i64, ptr %pool, i64 96
   %a = call i32 @pthread_mutex_init(ptr %mutex, ptr null)
+  %c = call i32 @pthread_mutex_init(ptr %turn, ptr null)
   %b = call i32 @pthread_cond_init(ptr %cond, ptr null)
   ret void
 }}
@@ -111,18 +113,33 @@ done:
 
 define void @pool_run(ptr %pool, ptr %job, ptr %argument, i64 %threads) nounwind {{
 entry:
+  %turn = getelementptr i64, ptr %pool, i64 96
   %alone = icmp eq i64 %threads, 1
-  br i1 %alone, label %run, label %publish
-publish:
+  br i1 %alone, label %run, label %together
+run:
+  call void %job(ptr %argument, i64 0, i64 1)
+  ret void
+together:
+  %a = call i32 @pthread_mutex_lock(ptr %turn)
   %job.slot = getelementptr i64, ptr %pool, i64 8
   %argument.slot = getelementptr i64, ptr %pool, i64 9
   store ptr %job, ptr %job.slot, align 8
   store ptr %argument, ptr %argument.slot, align 8
   call void @pool_start(ptr %pool)
-  br label %run
-run:
   call void %job(ptr %argument, i64 0, i64 %threads)
   call void @barrier(ptr %pool, i64 %threads)
+  %b = call i32 @pthread_mutex_unlock(ptr %turn)
+  ret void
+}}
+
+define void @pool_stop(ptr %pool) nounwind {{
+entry:
+  %turn = getelementptr i64, ptr %pool, i64 96
+  %stop.slot = getelementptr i64, ptr %pool, i64 40
+  %a = call i32 @pthread_mutex_lock(ptr %turn)
+  store atomic i64 1, ptr %stop.slot release, align 8
+  call void @pool_start(ptr %pool)
+  %b = call i32 @pthread_mutex_unlock(ptr %turn)
   ret void
 }}
 
@@ -185,23 +202,23 @@ end:
 @cache
 def _native() -> tuple[Code, dict[str, int]]:
     code = compile_once(BARRIER_IR + POOL_IR)
-    return code, {n: code.address(n) for n in ("pool_init", "pool_start", "pool_run", "pool_worker")}
+    return code, {n: code.address(n) for n in ("pool_init", "pool_run", "pool_stop", "pool_worker")}
 
 
 class Pool:
-    """`threads` threads, of which the caller is one. Jobs run one at a time."""
+    """`threads` threads, of which the caller is one. Jobs of several threads run one at a time."""
 
     def __init__(self, threads: int) -> None:
         _, functions = _native()
         self.threads = threads
-        self.lock = threading.Lock()
         memory = np.zeros(POOL_WORDS + 8, np.int64)  # from a cache line's start
         skip = (-memory.ctypes.data // 8) % 8
         self.memory = memory[skip : skip + POOL_WORDS]
         self.address = self.memory.ctypes.data
         pointer, word = ctypes.c_void_p, ctypes.c_int64
-        self._run = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, word)(functions["pool_run"])
-        self._start = ctypes.CFUNCTYPE(None, pointer)(functions["pool_start"])
+        self.start = functions["pool_run"]  # (pool, job, argument, threads)
+        self._run = ctypes.CFUNCTYPE(None, pointer, pointer, pointer, word)(self.start)
+        self._stop = ctypes.CFUNCTYPE(None, pointer)(functions["pool_stop"])
         ctypes.CFUNCTYPE(None, pointer)(functions["pool_init"])(self.address)
         work = ctypes.CFUNCTYPE(None, pointer, word, word)(functions["pool_worker"])
         self.workers = [
@@ -214,17 +231,11 @@ class Pool:
     def run(self, job: int, argument: int) -> None:
         """Calls the native function job(argument, thread, threads) on every thread. When it returns all
         have left the job's code, which may then be freed."""
-        if self.threads == 1:  # nobody to share a place in the pool's memory with
-            self._run(self.address, job, argument, 1)
-            return
-        with self.lock:
-            self._run(self.address, job, argument, self.threads)
+        self._run(self.address, job, argument, self.threads)
 
     def stop(self) -> None:
         """Ends the workers."""
-        with self.lock:
-            self.memory[40] = 1
-            self._start(self.address)
+        self._stop(self.address)
         for w in self.workers:
             w.join()
 
