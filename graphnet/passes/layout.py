@@ -314,6 +314,8 @@ def convert(m: Module, layouts: dict[Node, tuple[int, ...]], order: str) -> Modu
         if order == "channels":
             if isinstance(op, (Forward, InputGradient)) and k == (0 if isinstance(op, InputGradient) else 1):
                 return (kernel_order(op), f"{op.name} has channels in lanes") if n in layouts else None
+            if isinstance(op, Forward) and n not in layouts:
+                return tuple(range(arg.rank)), f"{op.name} has few outputs: pixels in lanes"
             if isinstance(op, (Convolution, TileTransform, FourierInput)) and concrete(arg.shape)[1] >= FEWEST_CHANNELS:
                 return channels_last(arg.rank), f"{op.name} has channels in lanes"
             return None

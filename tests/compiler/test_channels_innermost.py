@@ -82,3 +82,19 @@ def test_rows_of_a_kernel_do_not_meet_in_the_same_sets_of_a_cache():
     assert slot.shape == (3, 3, 16, 256 + kernel.op.gap) and slot.bytes == 4 * np.prod(slot.shape) and kernel.op.gap
     want = gn.evaluate(y, {"x": a}, {"w": f.state["w"]})[0]
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+
+
+TO_FEW = [(1, 6, 16, (14, 14), (5, 5), {}), (2, 3, 48, (12, 13), (3, 3), {"padding": 1, "stride": 2})]
+
+
+@pytest.mark.parametrize("case", TO_FEW, ids=str)
+def test_convolutions_to_few_channels_have_pixels_in_lanes(case):
+    """The input gradient of a layer after few channels reads its cotangent row-major; element by element it took most
+    of a LeNet step of one image."""
+    results, params = network(case, "float64")
+    f = gn.compile(results[1], [])
+    got = f()
+    (want,) = gn.evaluate([results[1]], {}, {name: f.state[name] for name in params})
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12 * np.abs(want).max())
+    kernels = [k for k in f.explain().kernels if "conv2d" in k.ops]
+    assert kernels and all("register tile" in k.how for k in kernels)

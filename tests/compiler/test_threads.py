@@ -14,7 +14,7 @@ from graphnet.models import MODELS
 def waits_cost(monkeypatch):
     """The rule by which small programs run on one thread, which tests otherwise turn off."""
     monkeypatch.setattr(lower, "START", 5e-6)
-    monkeypatch.setattr(lower, "BARRIER", 1e-6)
+    monkeypatch.setattr(lower, "BARRIER", 1.5e-6)
 
 
 @pytest.mark.parametrize(("batch", "threads"), [(1, 1), (64, 2)])
