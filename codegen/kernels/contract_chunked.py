@@ -87,7 +87,7 @@ def _roles(c: Computation, p: Product, machine: Machine) -> Roles | None:
         rows = tuple(a for a in c.axes if a in some)
         tile, cost = _choose_tile(tuple(a.extent for a in rows), last.extent, width, machine.registers)
         cost /= math.prod(a.extent for a in rows)
-        if best is None or cost < 0.97 * best[0]:
+        if best is None or cost < 0.98 * best[0]:
             best = cost, rows, tile
     assert best is not None
     _, rows, tile = best

@@ -9,6 +9,7 @@ from ..dtypes import is_float
 from ..expr import Binary, Expr, Unary
 from ..loops import If, Stmt
 from ..traverse import variables, walk
+from .analysis import load_strides
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Product:
     narrow: Expr
     wide: Expr
     reduce: Reduce
-    rows: tuple[Axis, ...]  # output axes of the narrow operand alone
+    rows: tuple[Axis, ...]  # output axes of the narrow operand alone, as it is stored: the innermost last
     columns: tuple[Axis, ...]  # output axes of the wide operand alone
 
 
@@ -40,10 +41,16 @@ def products(c: Computation) -> list[Product]:
         return []
     found = []
     for narrow, wide in ((r.value.a, r.value.b), (r.value.b, r.value.a)):
-        rows = tuple(a for a in c.axes if _depends(narrow, a) and not _depends(wide, a))
+        rows = _as_stored(narrow, [a for a in c.axes if _depends(narrow, a) and not _depends(wide, a)])
         columns = tuple(a for a in c.axes if _depends(wide, a) and not _depends(narrow, a))
         found.append(Product(narrow, wide, r, rows, columns))
     return found
+
+
+def _as_stored(e: Expr, axes: list[Axis]) -> tuple[Axis, ...]:
+    """The axes, those along which the loads of `e` move furthest first; in their own order where one cannot tell."""
+    strides = [s for s in load_strides(e, frozenset(a.name for a in axes)) if s is not None]
+    return tuple(sorted(axes, key=lambda a: -max((abs(s.get(a.name, 0)) for s in strides), default=0)))
 
 
 def is_long(c: Computation) -> bool:

@@ -4,7 +4,8 @@
         for tile in serial(...):                         tiles of the other, whose lines are thereby used up
             load a tile by rows as they are read; turn it over; lets; stores, by rows as they are written
 
-The last tiles overlap those before them, where an axis is no multiple of the vector: the same values twice.
+The last tiles overlap those before them, where an axis is no multiple of the vector: the same values twice. Where both
+axes are, what is written may be read as well: an update of parameters in place by a gradient that lies across them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
         outer = [a for a in c.axes if a.name != last.name]
     size = DTYPES[load.dtype].bytes
     width = machine.lanes(size)
-    if width < 4 or min(last.extent, across.extent) < width or not _turns(c, load, size):
+    once = last.extent % width == across.extent % width == 0
+    if width < 4 or min(last.extent, across.extent) < width or not _turns(c, load, size, once):
         return None
     sides = sorted((across, last), key=lambda a: -a.extent)
     tiles = [(Var(f"{a.name}_tile"), -(-a.extent // width)) for a in sides]
@@ -73,13 +75,15 @@ def crossing(c: Computation) -> tuple[Load, Axis] | None:
     return None
 
 
-def _turns(c: Computation, load: Load, size: int) -> bool:
-    """Whether tiles can be read whatever they hold, and written twice: the load is done at every point, results are of
-    its size, and none lies where something is read."""
+def _turns(c: Computation, load: Load, size: int, once: bool) -> bool:
+    """Whether tiles can be read whatever they hold: the load is done at every point, results are of its size, and where
+    tiles overlap and are not written `once`, none lies where something is read."""
     exprs = c.point_expressions()
     read = {x.buffer.name for e in exprs for x in walk(e) if isinstance(x, Load)}
     plain = all(isinstance(s, Store) and DTYPES[s.buffer.dtype].bytes == size for s in c.stores)
-    return plain and any(_always(e, load) for e in exprs) and not read & {s.buffer.name for s in c.all_stores()}
+    written = {s.buffer.name for s in c.all_stores()}
+    apart = load.buffer.name not in written and (once or not read & written)
+    return plain and apart and any(_always(e, load) for e in exprs)
 
 
 def _always(e: Expr, load: Load) -> bool:

@@ -55,6 +55,11 @@ def kernel_order(op: Convolution) -> tuple[int, ...]:
     return (*taps, 0, 1) if isinstance(op, InputGradient) else (*taps, 1, 0)
 
 
+def gradient_order(rank: int) -> tuple[int, ...]:
+    """The order of the gradient of a kernel (K,C,R,S): vectors along K, and otherwise as the parameter lies: one is
+    the other turned over as a matrix, (C R S, K) and (K, C R S), where an update reads both."""
+    return (*range(1, rank), 0)
+
 
 def layout(m: Module) -> Module:
     """Layouts for every value; on GPUs all are row-major, and where no products gain by another order."""
@@ -230,10 +235,8 @@ def _channels(m: Module) -> dict[Node, tuple[int, ...]]:
         if n.op.kind != "leaf" and c >= FEWEST_CHANNELS and prod(pixels) > 1:
             chosen[n] = channels_last(n.rank)
     for n in m.graph.nodes():
-        if isinstance(n.op, WeightGradient):
-            chosen[n] = kernel_order(n.op)
-        elif n.op.index_names == Conv2dWeightGrad.index_names:  # of Winograd and the like
-            chosen[n] = kernel_order(Conv2dWeightGrad())
+        if isinstance(n.op, WeightGradient) or n.op.index_names == Conv2dWeightGrad.index_names:  # Winograd's too
+            chosen[n] = gradient_order(n.rank)
     return chosen
 
 

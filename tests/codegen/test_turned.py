@@ -63,6 +63,20 @@ def test_tiles_do_not_overlap_in_place() -> None:
     assert turned.schedule(transposition((2, 64, 64), out=x), machine()) is None
 
 
+@pytest.mark.parametrize("shape", [(96, 80), (88, 80), (64, 16, 3, 3), (64, 15, 3, 3)])
+def test_updates_by_a_gradient_that_lies_across(shape) -> None:
+    """In place where tiles do not overlap; where they would, some other way."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(*shape[1:], shape[0])).astype("f")
+    g, w, v = gn.input("g", a.shape), gn.parameter("w", shape), gn.parameter("v", shape, init=gn.init.zeros())
+    new = 0.5 * v + gn.transpose(g, (len(shape) - 1, *range(len(shape) - 1)))
+    f = gn.compile([], [g], updates={v: new, w: w - 0.25 * new}, threads=2)
+    first, across = f.state[w].copy(), np.moveaxis(a, -1, 0)
+    f(a), f(a)
+    np.testing.assert_allclose(f.state[v], 1.5 * across, rtol=1e-6)
+    np.testing.assert_allclose(f.state[w], first - 0.625 * across, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("target", ["cpu", "cpu:simd128"])
 @pytest.mark.parametrize(
