@@ -17,6 +17,10 @@ FEW_ROWS = 8  # fewer do not pay for turning the wide operand over: dot products
 FEW_ROWS_IN_L2 = 12  # likewise where the wide operand is near
 MANY_ROWS = 128  # as many pay for packing it
 BLOCK = 256  # rows and columns of a block of a packed product
+FROM_MEMORY = 4  # a wide operand of more than one of so many parts of the last cache comes from memory
+STREAMS = 4  # blocks of a product by one that comes from memory: its rows in long pieces
+FAR = 512  # bytes along such a row, after which lines are asked for
+WAYS = 8  # rows of the narrow operand that may fall into the same set of a cache
 PARTIAL = 256 << 10  # bytes of a block's partial sums
 TASKS = 16  # blocks to divide among threads
 TASK = 1 << 17  # products that are worth a task
@@ -37,7 +41,10 @@ def choose(m: MatrixProduct, machine: Machine) -> Blocking | None:
     elif near or terms <= SHORT_SUM:
         return None
     packed = m.turned or rows >= MANY_ROWS
-    r, v = register_tile(rows, columns, max(2, 8 // rows), width, machine.registers)
+    streams = not packed and rows > 2 and columns * terms * size > machine.cache_bytes // FROM_MEMORY
+    # What is streamed is read once, by one tile of all rows.
+    once = streams and WAYS < rows <= machine.registers - 2
+    r, v = (rows, 1) if once else register_tile(rows, columns, max(2, 8 // rows), width, machine.registers)
     depth = chunk(terms, 256 if rows >= MANY_ROWS else 128 if packed else 32 if rows > 32 else 16 if rows > 2 else 8)
     column_tiles = -(-columns // (v * width))
     row_blocks = -(-rows // BLOCK) if packed else 1
@@ -45,13 +52,15 @@ def choose(m: MatrixProduct, machine: Machine) -> Blocking | None:
     outside = 1
     for a in m.outside:
         outside *= a.extent
-    tasks = min(TASKS, outside * rows * columns * terms // TASK)
+    tasks = min(STREAMS if streams else TASKS, outside * rows * columns * terms // TASK)
     column_blocks = min(column_tiles, max(column_blocks, -(-tasks // (outside * row_blocks))))
     if packed:  # each block of rows packs its panels again
         row_blocks = max(row_blocks, min(rows // MANY_ROWS, -(-tasks // (outside * column_blocks))))
         if outside * row_blocks * column_blocks % 2 and tasks > 1 and rows // row_blocks >= BLOCK // 4:
             row_blocks *= 2
-    return Blocking(r, v, depth, row_blocks, column_blocks, packed)
+    ahead = max(1, min(FAR // (v * width * size), column_tiles // column_blocks)) if streams else 1
+    copied = streams and rows > WAYS and depth < terms and unit_stride(m.narrow, m.k.name)
+    return Blocking(r, v, depth, row_blocks, column_blocks, packed, ahead, copied)
 
 
 def chunk(terms: int, depth: int) -> int:

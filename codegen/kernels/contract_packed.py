@@ -11,13 +11,15 @@
 
 The wide operand is packed where many rows use it, so that they find it in L1 and in few pages, and where it has to
 be turned over: vectors along an axis that does not lie in rows. Otherwise a chunk of few terms is walked along its
-rows, as a stream. Either way the first row tile fetches the next column tile from memory. Blocks are divided among
-threads; chunks depend on neither, so no result does. That chunks are summed up before they are added to others makes
-long sums several times as exact as one term after another.
+rows, as a stream: of what comes from memory in long pieces of each row, which hardware follows. Rows of the narrow
+operand, which may fall into the same few sets of the cache, are then copied, a chunk at a time. Either way the first
+row tile fetches a next column tile from memory. Blocks are divided among threads; chunks depend on neither, so no
+result does. That chunks are summed up before they are added to others makes long sums several times as exact as one
+term after another.
 
 Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015); the difference is that partial
 sums have a buffer of their own, because an epilogue may store something else, or more, and that the narrow operand
-is not packed: here this gained nothing.
+is not packed with a wide one that is: here this gained nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ class MatrixProduct:
 @dataclass(frozen=True, slots=True)
 class Blocking:
     """How a product is cut: the register tile in rows and vectors, the terms in a chunk of the sum, the number of
-    blocks, and whether the wide operand is packed."""
+    blocks, whether the wide operand is packed; how many column tiles before their use lines are fetched, and whether
+    the narrow operand is copied."""
 
     rows: int
     vectors: int
@@ -78,6 +81,8 @@ class Blocking:
     row_blocks: int
     column_blocks: int
     packed: bool
+    ahead: int = 1
+    copied: bool = False
 
 
 def matrix_product(c: Computation, p: Product) -> MatrixProduct | None:
@@ -170,6 +175,7 @@ class _Nest:
         self.i, self.j, self.v = Var("row"), Var("vec"), Var("lane")
         deep = round_up(min(b.depth, m.k.extent), width)
         self.panel = Buffer("panel", m.dtype, (deep, b.vectors, width), "local")
+        self.copy = Buffer("copy", m.dtype, (m.row.extent, deep), "local")
         self.partial = Buffer("partial", m.dtype, (rows.most, columns.most, b.rows, b.vectors, width), "local")
 
     def kernel(self) -> Kernel:
@@ -181,6 +187,9 @@ class _Nest:
             chunk.append(self.columns.over(columns, tuple(body)))
         task: list[Stmt] = [Alloc(self.partial)] if self.chunks > 1 else []
         task += [Alloc(self.panel)] if self.b.packed else []
+        if self.b.copied:
+            task.append(Alloc(self.copy))
+            chunk.insert(0, self.copy_narrow())
         task.append(loop("serial", self.chunk, 0, self.chunks, *chunk))
         tasks = [(a.var, a.extent) for a in m.outside]
         tasks += [(self.rows.block, self.rows.blocks), (self.columns.block, self.columns.blocks)]
@@ -202,6 +211,17 @@ class _Nest:
 
     def narrow(self, i: Expr, k: Expr) -> Expr:
         return substitute(self.m.narrow, {self.m.row.name: i, self.m.k.name: k})
+
+    def copy_narrow(self) -> Stmt:
+        """All rows of the narrow operand, for the terms of the chunk."""
+        w, part, i, v = self.width, Var("part"), self.i, self.v
+        k = self.first_term + part * w + v
+        value = self.narrow(i, k)
+        if self.m.k.extent % w or self.b.depth % w:
+            value = select(k < self.m.k.extent, value, 0.0)
+        copy = loop("vector", v, 0, w, store(self.copy, (i, part * w + v), value))
+        parts = loop("serial", part, 0, (self.terms + (w - 1)) // w, copy)
+        return loop("serial", i, 0, self.m.row.extent, parts)
 
     def wide(self, k: Expr, j: Expr) -> Load:
         m = self.m
@@ -235,15 +255,15 @@ class _Nest:
         return (loop("serial", j, 0, vectors, loop("serial", part, 0, parts, *turned)),)
 
     def fetch(self, vectors: int) -> tuple[Stmt, ...]:
-        """Asks memory for a term's share of the next column tile's lines: the one to the right, or the first of the
-        block in the next chunk."""
+        """Asks memory for a term's share of a next column tile's lines: one to the right, or one of the block's first
+        in the next chunk."""
         if self.m.wide.buffer.space != "global":
             return ()
         w, line = self.width, CACHE_LINE // DTYPES[self.m.dtype].bytes
-        following = self.columns.tile + 1
-        ends = eq(following, self.columns.count())
+        following, count = self.columns.tile + self.b.ahead, self.columns.count()
+        ends = count <= following
         k = self.first_term + select(ends, self.b.depth, const(0, "i64"))
-        column = (self.columns.first() + select(ends, const(0, "i64"), following)) * self.columns.size
+        column = (self.columns.first() + select(ends, following - count, following)) * self.columns.size
         lines = []
         for q in range(vectors if self.m.turned else -(-vectors * w // line)):
             if self.m.turned:  # a vector's rows of memory, one a term; their next lines when those are done
@@ -271,6 +291,9 @@ class _Nest:
             value = self.wide(self.first_term + t, column)
             value = value if valid is None else select(valid, value, 0.0)
 
+        row = self.rows.at(i)
+        factor = self.copy[row, t] if self.b.copied else self.narrow(row, self.first_term + t)
+
         def over_vectors(*body: Stmt) -> Stmt:
             return loop("unrolled", j, 0, vectors, loop("vector", v, 0, w, *body))
 
@@ -285,7 +308,7 @@ class _Nest:
                 i,
                 0,
                 rows,
-                Let(scalar, self.narrow(self.rows.at(i), self.first_term + t)),
+                Let(scalar, factor),
                 over_vectors(store(acc, (i, j, v), Fma(scalar, wide[j, v], acc[i, j, v]))),
             ),
         )

@@ -81,6 +81,8 @@ BLOCKINGS = [
     Blocking(rows=4, vectors=2, depth=16, row_blocks=3, column_blocks=2, packed=False),
     Blocking(rows=3, vectors=1, depth=20, row_blocks=2, column_blocks=3, packed=True),
     Blocking(rows=64, vectors=1, depth=1000, row_blocks=1, column_blocks=2, packed=False),
+    Blocking(rows=16, vectors=1, depth=16, row_blocks=1, column_blocks=2, packed=False, ahead=3, copied=True),
+    Blocking(rows=4, vectors=2, depth=20, row_blocks=1, column_blocks=1, packed=False, ahead=2, copied=True),
 ]
 
 
@@ -169,6 +171,13 @@ def test_the_form_of_a_product_follows_from_its_shape(case, how):
     kernel, said = any_schedule(matmul(*case), m)
     assert said.endswith(how)
     verify(kernel, "cpu")
+
+
+def test_a_wide_operand_that_comes_from_memory_is_read_once_in_long_rows():
+    m = replace(machine(), cache_bytes=16 << 20)
+    near, far = (choose(product_of(matmul(12, 2048, n)), m) for n in (256, 2048))
+    assert near.column_blocks > far.column_blocks and near.ahead == 1 < far.ahead
+    assert far.copied and not near.copied and (far.rows, far.vectors) == (12, 1)
 
 
 def test_only_what_is_read_from_memory_is_fetched_ahead():
