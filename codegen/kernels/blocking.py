@@ -12,6 +12,7 @@ from .contract_packed import Blocking, MatrixProduct
 
 IN_L2 = 1 << 20  # bytes of a wide operand that needs no blocks
 STREAMED = 2 << 20  # bytes of many wide operands, one after the other, of which the next is fetched in time
+PASSED = 1 << 19  # bytes of a narrow operand that is read from L2 for every column tile of such
 SHORT_SUM = 64  # terms of a sum that needs no chunks
 FEW_ROWS = 8  # fewer do not pay for turning the wide operand over: dot products serve them
 FEW_ROWS_IN_L2 = 12  # likewise where the wide operand is near
@@ -32,9 +33,10 @@ def choose(m: MatrixProduct, machine: Machine) -> Blocking | None:
     width = machine.lanes(size)
     rows, columns, terms = m.row.extent, m.column.extent, m.k.extent
     near = columns * terms * size <= IN_L2
-    if near and not m.turned and rows < MANY_ROWS and m.matrices * columns * terms * size > STREAMED:
+    passed = rows < MANY_ROWS or rows * terms * size <= PASSED
+    if near and not m.turned and passed and m.matrices * columns * terms * size > STREAMED:
         r, v = register_tile(rows, columns, 2, width, machine.registers, divided=False)
-        return Blocking(r, v, chunk(terms, 256), 1, 1, False)
+        return Blocking(r, v, chunk(terms, 384), 1, 1, False)
     if m.turned:
         if rows < (FEW_ROWS_IN_L2 if near else FEW_ROWS) and unit_stride(m.narrow, m.k.name):
             return None

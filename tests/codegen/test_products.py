@@ -24,17 +24,18 @@ from codegen.verify import verify
 i, j = Var("i"), Var("j")
 
 
-def matmul(m, k, n, left="rows", right="rows", dtype="f32", batch=0, long=False):
-    """c = relu(a @ b + bias), a and b stored by rows or by columns; `long`: an update of p in place instead."""
+def matmul(m, k, n, left="rows", right="rows", dtype="f32", batch=0, long=False, many=False):
+    """c = relu(a @ b + bias), a and b stored by rows or by columns; `long`: an update of p in place instead; `many`: a b
+    of its own for every a of the batch."""
     outer = (axis("s", batch),) if batch else ()
     s = tuple(a.var for a in outer)
     lead = (batch,) if batch else ()
     a = Buffer("a", dtype, lead + ((m, k) if left == "rows" else (k, m)))
-    b = Buffer("b", dtype, (k, n) if right == "rows" else (n, k))
+    b = Buffer("b", dtype, (lead if many else ()) + ((k, n) if right == "rows" else (n, k)))
     bias, c = Buffer("bias", dtype, (n,)), Buffer("c", dtype, (*lead, m, n))
     kk, total, v = axis("k", k), Var("total", dtype), Var("v", dtype)
     x = a[(*s, i, kk.var) if left == "rows" else (*s, kk.var, i)]
-    y = b[(kk.var, j) if right == "rows" else (j, kk.var)]
+    y = b[(*(s if many else ()), *((kk.var, j) if right == "rows" else (j, kk.var)))]
     value: Expr = total + bias[j]
     if long:  # more operations than an epilogue repeats for every register
         for _ in range(8):
@@ -178,6 +179,12 @@ def test_a_wide_operand_that_comes_from_memory_is_read_once_in_long_rows():
     near, far = (choose(product_of(matmul(12, 2048, n)), m) for n in (256, 2048))
     assert near.column_blocks > far.column_blocks and near.ahead == 1 < far.ahead
     assert far.copied and not near.copied and (far.rows, far.vectors) == (12, 1)
+
+
+def test_many_wide_operands_are_walked_by_a_narrow_one_that_stays_near():
+    m = replace(machine(), vector_bytes=64, registers=32)
+    few, many = (choose(product_of(matmul(rows, 384, 32, batch=64, many=True)), m) for rows in (144, 1440))
+    assert few == Blocking(12, 2, 384, 1, 1, packed=False) and many is None
 
 
 def test_only_what_is_read_from_memory_is_fetched_ahead():
