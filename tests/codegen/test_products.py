@@ -25,8 +25,8 @@ i, j = Var("i"), Var("j")
 
 
 def matmul(m, k, n, left="rows", right="rows", dtype="f32", batch=0, long=False, many=False):
-    """c = relu(a @ b + bias), a and b stored by rows or by columns; `long`: an update of p in place instead; `many`: one
-    b for every a of the batch."""
+    """c = relu(a @ b + bias), a and b stored by rows or by columns; `long`: an update of p in place instead;
+    `many`: one b for every a of the batch."""
     outer = (axis("s", batch),) if batch else ()
     s = tuple(a.var for a in outer)
     lead = (batch,) if batch else ()
