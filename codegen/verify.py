@@ -190,7 +190,7 @@ class _Verifier:
             case Prefetch(buffer, index):
                 for e in index:
                     self.expression(e, scope)
-                self.access(buffer, index, scope)
+                self.access(buffer, index, scope, bounded=False)
                 self.require(buffer.space == "global", f"{buffer.name} is {buffer.space}: only global memory is far")
                 self.require(self.target != "gpu", "target gpu takes no prefetch")
                 self.require("vector" not in scope.loops, "prefetch(...) in a vector loop: expected it outside")
@@ -322,8 +322,8 @@ class _Verifier:
         if is_storage(dtype):
             self.fail(f"{op} of {dtype}, a storage type: expected its operands cast to {wide(dtype)}")
 
-    def access(self, b: Buffer, index: tuple[Expr, ...], scope: _Scope) -> None:
-        """A load or store; the indices have been checked as expressions."""
+    def access(self, b: Buffer, index: tuple[Expr, ...], scope: _Scope, bounded: bool = True) -> None:
+        """A load, store or prefetch; the indices have been checked as expressions."""
         known = scope.names.get(b.name)
         if not isinstance(known, Buffer):
             self.fail(f"no buffer {b.name} is in scope")
@@ -334,7 +334,7 @@ class _Verifier:
         for position, (i, n) in enumerate(zip(index, b.shape, strict=True)):
             if i.dtype != "i64":
                 self.fail(f"index {position} of {b.name} is {i.dtype}: expected i64")
-            if isinstance(i, Const) and not 0 <= i.value < n:
+            if bounded and isinstance(i, Const) and not 0 <= i.value < n:
                 self.fail(f"index {i.value} of {b.name} is not in 0 .. {n - 1}")
             if b.space == "register" and not all(_is_expanded(x, scope) for x in walk(i)):
                 self.fail(

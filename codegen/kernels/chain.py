@@ -23,7 +23,21 @@ from dataclasses import replace
 from ..compute import BASE, PART, Chain, Computation
 from ..dtypes import DTYPES
 from ..expr import Buffer, Const, Expr, Load, Var, const, minimum, select
-from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Shares, Stmt, Store, loaded, loop, map_expressions
+from ..loops import (
+    Alloc,
+    For,
+    If,
+    Kernel,
+    Let,
+    Prefetch,
+    Shares,
+    Stmt,
+    Store,
+    loaded,
+    loop,
+    map_expressions,
+    statements,
+)
 from ..machine import Machine
 from ..traverse import transform, variables, walk
 from .analysis import map_computation
@@ -44,6 +58,7 @@ def schedule(c: Chain, machine: Machine, one: Schedule) -> tuple[Kernel, str]:
     base = minimum(BLOCK * c.block, const(c.extent - c.block, "i64"))
     scratch = [Alloc(flat[x.name]) for x in c.scratch]
     loops = [s for x, (kernel, _) in zip(c.stages, scheduled, strict=True) for s in _fetching(c, x, kernel.body)]
+    loops = _asking_last(loops)
     read = {x.name for s in loops for x in loaded(s)}
     past = past_caches((x for x in c.params if x.name in read), (x for x in c.params if x.name not in read), machine)
     streamed = frozenset(x.name for x in past)
@@ -58,6 +73,24 @@ def schedule(c: Chain, machine: Machine, one: Schedule) -> tuple[Kernel, str]:
     else:
         body = loop("parallel", BLOCK, 0, blocks, Let(BASE, base), *scratch, *stages)
     return Kernel(c.name, tuple(flat[x.name] for x in c.params), (body,)), how
+
+
+def _asking_last(loops: list[Stmt]) -> list[Stmt]:
+    """Of what several of them ask for, only the last does: the first waits for memory, the others do not."""
+    later: set[str] = set()
+    found: list[Stmt] = []
+    for s in reversed(loops):
+        asked = {x.buffer.name for x in statements((s,)) if isinstance(x, Prefetch)}
+        found.append(_without_asking(s, later))
+        later |= asked
+    return found[::-1]
+
+
+def _without_asking(s: Stmt, names: set[str]) -> Stmt:
+    if not isinstance(s, For):
+        return s
+    kept = (x for x in s.body if not (isinstance(x, Prefetch) and x.buffer.name in names))
+    return replace(s, body=tuple(_without_asking(x, names) for x in kept))
 
 
 def _fetching(c: Chain, stage: Computation, loops: tuple[Stmt, ...]) -> tuple[Stmt, ...]:

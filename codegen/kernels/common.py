@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 MUCH_MORE = 2  # times
 KEPT = 4  # results of at most one of so many parts of the last cache are stored to it
+FAR = 1 << 20  # bytes of what is read from beyond a core's own caches
 ENOUGH_TASKS = 32  # parallel iterations after which no more axes are put into the parallel loop
 
 

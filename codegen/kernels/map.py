@@ -19,6 +19,7 @@ from ..expr import Expr, Var
 from ..loops import If, Kernel, Stmt, Store, loaded, loop
 from ..machine import Machine
 from . import spread
+from .ahead import Tile
 from .analysis import collapse, crossings, drop_unit_axes
 from .common import cut, epilogue, nest, past_caches, round_up, rows_first, widest_dtype
 
@@ -35,7 +36,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     if divided:
         return spread.schedule(c, divided, width, machine)
     # A long straight line, such as a transform of a tile, fills the registers with one vector of each value.
-    vectors = 1 if len(c.lets) > LONG else max(1, min(MAX_VECTORS, last.extent // width))
+    short = len(c.lets) <= LONG
+    vectors = 1 if not short else max(1, min(MAX_VECTORS, last.extent // width))
     block = width * vectors
     crossed = next((a for a in crossings(c).values() if a is not None), None)
     outside = [(a.var, a.extent) for a in outer if a is not crossed]
@@ -49,7 +51,10 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         inner = streamed(inner, machine) if lanes >= width else inner  # not lines in pieces
         if lanes != seg.tile:
             inner = (If(point < last.extent, inner),)
-        statements.append(nest([*rows_first(outside), (j, seg.count), *within], (loop("vector", v, 0, lanes, *inner),)))
+        loops = [*rows_first(outside), (j, seg.count), *within]
+        tile = Tile({last.name: (j * seg.tile + seg.start, seg.tile)}, loops)
+        asks = tile.asks(c.point_expressions()) if short else ()
+        statements.append(nest(loops, (*asks, loop("vector", v, 0, lanes, *inner))))
     shape = "x".join(str(a.extent) for a in c.axes)
     return Kernel(c.name, c.params, tuple(statements)), f"map over {shape}, {block} lanes a step"
 

@@ -25,10 +25,11 @@ from dataclasses import replace
 
 from ..compute import Axis, Computation, Reduce, Reduction
 from ..dtypes import DTYPES, is_float, limits
-from ..expr import Binary, Buffer, Const, Expr, Var, cast, const, eq, maximum, minimum, ne, select
+from ..expr import Binary, Buffer, Const, Expr, Load, Var, cast, const, eq, maximum, minimum, ne, select
 from ..loops import Alloc, For, If, Kernel, Let, Stmt, loop, store
 from ..machine import Machine
-from ..traverse import substitute, variables
+from ..traverse import substitute, variables, walk
+from .ahead import Tile
 from .analysis import collapse_folds, drop_unit_axes, unit_stride
 from .common import ENOUGH_TASKS, cut, epilogue, free_bounds, loop_axes, nest, round_up, rows_first, widest_dtype
 from .interior import Piece, pieces, spaced
@@ -189,17 +190,27 @@ def _lanes(tile: int, width: int) -> int:
 
 
 def _across(c: Computation, found: list[Piece], width: int) -> Kernel:
-    outside = rows_first([(a.var, a.extent) for a in c.axes[:-1]])
+    outside = [(a.var, a.extent) for a in c.axes[:-1]]
+    if not _slides(c):
+        outside = rows_first(outside)
     j = Var("block")
     if any(p.computation is not c for p in found) and math.prod(n for _, n in outside) >= ENOUGH_TASKS:
         # All pieces of a row one after the other: they read the same lines.
-        row = [loop("serial", j, 0, p.segment.count, *_tile(p, width)) for p in found]
+        row = [loop("serial", j, 0, p.segment.count, *_tile(p, width, outside, True)) for p in found]
         return Kernel(c.name, c.params, (nest(outside, tuple(row)),))
-    return Kernel(c.name, c.params, tuple(nest([*outside, (j, p.segment.count)], _tile(p, width)) for p in found))
+    tiles = (nest([*outside, (j, p.segment.count)], _tile(p, width, outside, False)) for p in found)
+    return Kernel(c.name, c.params, tuple(tiles))
 
 
-def _tile(p: Piece, width: int) -> tuple[Stmt, ...]:
-    """One tile of outputs."""
+def _slides(c: Computation) -> bool:
+    """Whether windows slide along the last axis: images lie one after the other, each in rows."""
+    folded = {a.name for a in c.reductions[0].reduce.axes}
+    indices = [i for r in c.reductions for x in walk(r.reduce.value) if isinstance(x, Load) for i in x.index]
+    return any(c.axes[-1].name in names and names & folded for names in map(variables, indices))
+
+
+def _tile(p: Piece, width: int, outside: list[tuple[Var, int]], in_row: bool) -> tuple[Stmt, ...]:
+    """One tile of outputs; in a row with the other pieces, or in a loop nest of its own."""
     c, seg = p.computation, p.segment
     last, axes = c.axes[-1], c.reductions[0].reduce.axes
     lanes = _lanes(seg.tile, width)
@@ -211,13 +222,23 @@ def _tile(p: Piece, width: int) -> tuple[Stmt, ...]:
     at: dict[str, Expr] = {last.name: point}
     valid = None if lanes == seg.tile else point < seg.start + seg.count * seg.tile
     inner: tuple[Stmt, ...] = (loop("vector", v, 0, lanes, *acc.accumulate(at, valid)),)
+    window = math.prod(a.extent for a in axes) <= UNROLL_AT_MOST
+    spans: dict[str, tuple[Expr, int]] = {last.name: (Var("block") * seg.tile + seg.start, seg.tile)}
+    loops = [*outside, (Var("block"), seg.count)]
+    if window:
+        spans |= {a.name: (const(0, "i64"), a.extent) for a in axes}
+    else:
+        loops += [(a.var, a.extent) for a in axes]
+    beside = last.extent / (seg.tile * seg.count) if in_row else 1.0
+    asks = Tile(spans, loops, beside).asks(r.reduce.value for r in c.reductions)
+    if not window:
+        inner = (*asks, *inner)
     after = epilogue(c, {**at, **acc.result(v)})
     if valid is not None:
         after = (If(valid, after),)
     for a in reversed(axes):
-        short = a.is_full and math.prod(x.extent for x in axes) <= UNROLL_AT_MOST
-        inner = loop_axes((a,), at, "unrolled" if short else "serial", inner)
-    return (*acc.start(), *inner, loop("vector", v, 0, lanes, *after))
+        inner = loop_axes((a,), at, "unrolled" if window and a.is_full else "serial", inner)
+    return (*(asks if window else ()), *acc.start(), *inner, loop("vector", v, 0, lanes, *after))
 
 
 def _along(c: Computation, lane_axis: Axis, width: int) -> tuple[Kernel, str]:
@@ -231,10 +252,12 @@ def _along(c: Computation, lane_axis: Axis, width: int) -> tuple[Kernel, str]:
     # With bounds that depend on the point, blocks start at the lower bound and any may be the last: all are masked.
     point: Expr = lane_axis.lo + b * lanes + v
     whole = lane_axis.extent // lanes if full else 0
+    loops = [*((a.var, a.extent) for a in (*c.axes, *rest)), (b, lane_axis.extent // lanes)]
+    asks = Tile({lane_axis.name: (lane_axis.lo + b * lanes, lanes)}, loops).asks(r.reduce.value for r in c.reductions)
 
     def chunks(first: Expr, last: Expr, valid: Expr | None) -> For:
         inner = loop("vector", v, 0, lanes, *acc.accumulate({lane_axis.name: point}, valid))
-        return loop("serial", b, first, last, inner)
+        return loop("serial", b, first, last, *asks, inner)
 
     blocks = (lane_axis.hi - lane_axis.lo + (lanes - 1)) // lanes
     inner = [chunks(const(0, "i64"), const(whole, "i64"), None)] if whole else []

@@ -33,11 +33,10 @@ from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Stmt, Store, expressi
 from ..machine import Machine
 from ..traverse import substitute, transform, walk
 from .analysis import access_strides
-from .common import cut, nest, parallel_over, too_large, widest_dtype
+from .common import FAR, cut, nest, parallel_over, too_large, widest_dtype
 from .gpu_common import THREADS, Names, ceil_div, frame, guarded, unflatten
 
 ROOM = 1 << 19  # bytes between stages that stay in a core's second cache
-FAR = 1 << 20  # bytes of what is read from beyond a core's own caches
 MANY = 16  # places of memory to which a stage goes at once
 
 

@@ -24,6 +24,7 @@ for t in parallel(0, 2):
     acc = register(f32, 2, 4)
     m = n[0]
     prefetch(x[m + 99])
+    prefetch(x[99])
     for i in unrolled(0, 2):
         for v in vector(0, 4):
             acc[i, v] = f32(0.0)
