@@ -13,7 +13,7 @@ from .arithmetic import Arithmetic
 from .builder import Operand, Value
 
 LINE = 64  # bytes: no vector is longer
-SPACED = 4  # elements between those of neighbouring lanes, up to which whole vectors are loaded and shuffled
+SPACED = 16  # elements between those of neighbouring lanes, up to which whole vectors are loaded and shuffled
 
 
 class Memory(Arithmetic):
@@ -111,6 +111,8 @@ class Memory(Arithmetic):
                 v = self.masked_load(wide, t, pointer, memory, align, self.lanes, self.full_mask())
         elif isinstance(at, Affine) and abs(at.lane) <= SPACED and self.mask is None:
             v = self.spaced(buffer, at, memory)
+        elif isinstance(at, Affine) and self.mask is None:
+            v = self.collected(buffer, at, memory)
         else:
             wide = f"<{self.lanes} x {cell}>"
             pointers = self.pointers_of_lanes(buffer, at)
@@ -185,6 +187,16 @@ class Memory(Arithmetic):
                 part = self.shuffle(part, part, chosen)
             result = part if result is None else self.joined(result, part)
         assert result is not None
+        return result
+
+    def collected(self, buffer: Buffer, at: Affine, memory: str) -> Value:
+        """Elements far apart, one by one: the instructions that gather lanes take longer on many CPUs."""
+        cell, t, align = self.cell(buffer), self.pointer_type(buffer), DTYPES[memory].bytes
+        result = Value("poison", memory, self.lanes)
+        for lane in range(self.lanes):
+            pointer = self.address(buffer, Affine(at.terms, 0, at.constant + lane * at.lane))
+            one = self.new(f"load {cell}, {t} {pointer}, align {align}", memory)
+            result = self.new(f"insertelement {result}, {one}, i64 {lane}", memory, self.lanes)
         return result
 
     def joined(self, a: Value, b: Value) -> Value:

@@ -271,6 +271,7 @@ class WinogradWeight(Transform):
         place: tuple[Expr, ...] = (k, channel) if self.turned else (channel, k)
         if self.panel:
             panel, inside = axes[-2].var, axes[-1].var
+            axes = (axes[-2], *axes[:-2], axes[-1])  # in the order in which results lie
             of = self._channel(phase, panel, w.shape[1] // self.panel) if self.turned else panel
             place = (of, place[0], inside)
         return Tile(axes, tuple(name.lets), tuple(Point((Const(f, "i64"), *place), v) for f, v in enumerate(values)))
