@@ -32,7 +32,8 @@ def split(x: np.ndarray, stride: Pair, low: Pair, size: Pair, together: bool = F
         x = np.take(np.pad(x, pads), range(count * s), axis_)
     n, c = x.shape[:2]
     y = x.reshape(n, c, size[0], stride[0], size[1], stride[1])
-    return y.transpose((0, 1, 3, 5, 2, 4) if together else (0, 3, 5, 1, 2, 4)).reshape(n, c * stride[0] * stride[1], *size)
+    y = y.transpose((0, 1, 3, 5, 2, 4) if together else (0, 3, 5, 1, 2, 4))
+    return y.reshape(n, c * stride[0] * stride[1], *size)
 
 
 def interleaved(y: np.ndarray, stride: Pair, low: Pair, size: Pair, together: bool = False) -> np.ndarray:
