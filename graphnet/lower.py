@@ -303,8 +303,10 @@ def kernel_name(number: int, group: Group) -> str:
     return "_".join([f"k{number}", *ops])
 
 
-# What decides whether threads pay, with FLOP and BYTE: seconds, the same on every machine.
-BARRIER, START = 1.5e-6, 5e-6  # of two threads that spin: 1 where they are near, 4 where their cores share no cache
+# What decides whether threads pay, with FLOP and BYTE: seconds, the same on every machine. Of two threads that spin, a
+# wait takes 1 us where they are near, 4 where their cores share no cache. To begin together pays from where one thread
+# takes 10 us, which at FLOP are 30.
+BARRIER, START = 1.5e-6, 16e-6
 
 
 @dataclass(frozen=True, slots=True)

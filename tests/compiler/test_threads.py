@@ -13,7 +13,7 @@ from graphnet.models import MODELS
 @pytest.fixture
 def waits_cost(monkeypatch):
     """The rule by which small programs run on one thread, which tests otherwise turn off."""
-    monkeypatch.setattr(lower, "START", 5e-6)
+    monkeypatch.setattr(lower, "START", 16e-6)
     monkeypatch.setattr(lower, "BARRIER", 1.5e-6)
 
 
