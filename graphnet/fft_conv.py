@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from .convolution import Algorithm, Batch, Problem, price
+from .convolution import STREAMED, Algorithm, Batch, Problem, price
 from .fourier import factor
 from .node import Node, apply, constant
 from .ops.fourier import turns
@@ -107,8 +107,8 @@ class Tiling:
         product = PRODUCT * 8.0 * frequencies * tiles * p.c * k
         spectra = tiles * (k if p.gradient == "weight" and p.transformed == self.name else c + k)
         passed = sum(price(SPECTRA, 8.0 * frequencies * tiles * e) for e in (c, k))
-        matrices = price(KERNEL, 8.0 * frequencies * p.c * p.k)
-        matrices = matrices / 2 if p.constant else matrices + STEP * one * p.c * k
+        nbytes = 8.0 * frequencies * p.c * p.k
+        matrices = price(STREAMED, nbytes) if p.constant else price(KERNEL, nbytes) + STEP * one * p.c * k
         step = STEP * (ACROSS if p.batched and min(p.c, p.k) < FEW else 1.0)
         return product + step * one * spectra + passed + matrices
 
