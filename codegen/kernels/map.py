@@ -15,10 +15,10 @@ from dataclasses import replace
 
 from ..compute import Computation
 from ..dtypes import DTYPES
-from ..expr import Expr, Var
-from ..loops import If, Kernel, Stmt, Store, loaded, loop
+from ..expr import Expr, Var, lift
+from ..loops import For, If, Kernel, Stmt, Store, loaded, loop
 from ..machine import Machine
-from . import spread
+from . import guards, spread
 from .ahead import Tile
 from .analysis import collapse, crossings, drop_unit_axes
 from .common import cut, epilogue, nest, past_caches, round_up, rows_first, widest_dtype
@@ -54,9 +54,26 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         loops = [*rows_first(outside), (j, seg.count), *within]
         tile = Tile({last.name: (j * seg.tile + seg.start, seg.tile)}, loops)
         asks = tile.asks(c.point_expressions()) if short else ()
-        statements.append(nest(loops, (*asks, loop("vector", v, 0, lanes, *inner))))
+        body = (*asks, loop("vector", v, 0, lanes, *inner))
+        if lanes < width and len(outside) > 1 and not within:
+            statements.append(_narrow(rows_first(outside), loop("serial", j, 0, seg.count, *body), {v.name: (0, lanes)}))
+        else:
+            statements.append(nest(loops, body))
     shape = "x".join(str(a.extent) for a in c.axes)
     return Kernel(c.name, c.params, tuple(statements)), f"map over {shape}, {block} lanes a step"
+
+
+def _narrow(axes: list[tuple[Var, int]], body: For, ranges: guards.Ranges) -> For:
+    """Vectors that are not full, over rows and columns: see `guards`."""
+    *rows, (column, extent) = axes
+    row, last = rows[0]
+    known = {**ranges, **{var.name: (0, n) for var, n in axes}, body.var.name: (0, int(body.stop.value))}  # type: ignore[attr-defined]
+    first, end = guards.within((body,), row.name, known)
+    free = guards.columns(column, extent, guards.unguarded((body,), {**known, row.name: (first, end)}), known)
+    if (first, end) != (0, last):
+        guarded = loop("serial", column, 0, extent, body)
+        free = (If((lift(first, "i64") <= row) & (row < end), free, (guarded,)),)
+    return nest(rows, free)
 
 
 def streamed(block: tuple[Stmt, ...], machine: Machine) -> tuple[Stmt, ...]:
