@@ -58,8 +58,8 @@ def _time(t: Tile, rows: int, sides: int, columns: int, width: int) -> float:
 @cache
 def choose_tile(rows: int, sides: int, columns: int, width: int, registers: int) -> Tile:
     """The cheapest tile for these extents that fits. Among equals, the one that reads fewest bytes for an FMA:
-    the wide operand is what streams through the caches."""
-    best, best_cost = Tile(1, 1, 1), (float("inf"), 0.0)
+    the wide operand is what streams through the caches; then the one that reads it in the longest pieces."""
+    best, best_cost = Tile(1, 1, 1), (float("inf"), 0.0, 0)
     most = MAX_VECTORS if rows > 1 else MAX_VECTORS_OF_ONE_ROW
     for vectors in range(1, min(most, -(-columns // width)) + 1):
         for side in range(1, min(MAX_SIDES, sides) + 1):
@@ -68,7 +68,7 @@ def choose_tile(rows: int, sides: int, columns: int, width: int, registers: int)
                 if not t.fits(registers):
                     break
                 wide = side * vectors
-                cost = (_time(t, rows, sides, columns, width), (row + width * wide) / (row * wide))
+                cost = (_time(t, rows, sides, columns, width), (row + width * wide) / (row * wide), side)
                 if cost < best_cost:
                     best, best_cost = t, cost
     return best
