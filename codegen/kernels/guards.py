@@ -14,7 +14,7 @@ run in three parts, and rows are either within the image or at its edge:
 from __future__ import annotations
 
 from ..expr import COMPARE, Binary, Const, Expr, Var, const
-from ..loops import For, If, Stmt, expressions, loop, map_expressions, statements
+from ..loops import Stmt, expressions, loop, map_expressions, statements
 from ..traverse import substitute, transform, walk
 from .analysis import coefficients
 
@@ -23,7 +23,7 @@ Ranges = dict[str, Range]
 
 
 def _verdict(e: Expr, ranges: Ranges) -> bool | None:
-    """What a comparison of affine indices comes to, whatever its variables are within their ranges; None if it depends."""
+    """What a comparison of affine indices comes to, wherever its variables are in their ranges; None if it depends."""
     if not isinstance(e, Binary) or e.op not in ("lt", "le") or e.a.dtype != "i64":
         return None
     difference = e.b - e.a  # > 0 or >= 0
@@ -50,7 +50,8 @@ def unguarded(body: tuple[Stmt, ...], ranges: Ranges) -> tuple[Stmt, ...]:
 def within(body: tuple[Stmt, ...], name: str, ranges: Ranges) -> Range:
     """The longest run of values of a variable for which every comparison that it takes part in alone, or with lanes, is
     decided."""
-    guards = {x for s in statements(body) for e in expressions(s) for x in walk(e) if isinstance(x, Binary) and x.op in COMPARE}
+    parts = {x for s in statements(body) for e in expressions(s) for x in walk(e)}
+    guards = [x for x in parts if isinstance(x, Binary) and x.op in COMPARE and x.a.dtype == "i64"]
     mine = [g for g in guards if name in (coefficients(g.b - g.a, frozenset(ranges)) or {})]
     best, first = (0, 0), 0
     for i in range(*ranges[name]):

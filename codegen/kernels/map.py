@@ -56,7 +56,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         asks = tile.asks(c.point_expressions()) if short else ()
         body = (*asks, loop("vector", v, 0, lanes, *inner))
         if lanes < width and len(outside) > 1 and not within:
-            statements.append(_narrow(rows_first(outside), loop("serial", j, 0, seg.count, *body), {v.name: (0, lanes)}))
+            blocks = loop("serial", j, 0, seg.count, *body)
+            statements.append(_narrow(rows_first(outside), blocks, {v.name: (0, lanes)}))
         else:
             statements.append(nest(loops, body))
     shape = "x".join(str(a.extent) for a in c.axes)
