@@ -7,7 +7,9 @@ Grammar (e: expression of `expr`; b: buffer):
         | for var, var in shares(n): statements each thread of a CPU has its share first <= i < last of 0 .. n - 1
         | var = e                               a let: visible to the end of its block
         | b[e, ...] = e                         store
-        | b[e, ...] = stream(e)                 store past the caches, where nobody will read it soon
+        | b[e, ...] = stream(e, bytes)          store past the caches, where nobody will read it soon: what starts at a
+                                                multiple of so many bytes, the others go there as usual. A line, or a
+                                                part of one whose other parts are stored so just before or after
         | if e: statements [else: statements]
         | b = space(dtype, extents)             allocation: lives to the end of its block
         | prefetch(b[e, ...])                   a hint: this element will soon be read; the index may be out of bounds
@@ -39,6 +41,7 @@ from typing import TypeVar
 from .expr import Buffer, Expr, Load, Var, lift
 from .traverse import transform, walk
 
+LINE = 64  # bytes of a line of the caches
 KINDS = ("serial", "parallel", "vector", "unrolled", "grid", "thread")
 
 
@@ -77,7 +80,7 @@ class Store(Stmt):
     buffer: Buffer
     index: tuple[Expr, ...]
     value: Expr
-    streams: bool = False
+    streams: int = 0  # bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def _statement(s: Stmt) -> list[str]:
             return [f"{var.name} = {print_expression(value)}"]
         case Store(buffer, index, value, streams):
             stored = print_expression(value)
-            return [f"{_element(buffer, index)} = {f'stream({stored})' if streams else stored}"]
+            return [f"{_element(buffer, index)} = {f'stream({stored}, {streams})' if streams else stored}"]
         case Alloc(b):
             return [f"{b.name} = {b.space}({', '.join([b.dtype, *map(str, b.shape)])})"]
         case Prefetch(buffer, index):
@@ -270,8 +270,8 @@ class _Parser:
             case ast.Assign(targets=[ast.Subscript() as target], value=value):
                 element = self.load(target)
                 match value:
-                    case ast.Call(func=ast.Name(id="stream"), args=[streamed], keywords=[]):
-                        return Store(element.buffer, element.index, self.expression(streamed), True)
+                    case ast.Call(func=ast.Name(id="stream"), args=[streamed, ast.Constant(value=int(part))]):
+                        return Store(element.buffer, element.index, self.expression(streamed), part)
                 return Store(element.buffer, element.index, self.expression(value))
             case ast.Expr(value=ast.Call(func=ast.Name(id="prefetch"), args=[ast.Subscript() as target], keywords=[])):
                 element = self.load(target)

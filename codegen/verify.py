@@ -66,6 +66,7 @@ TARGETS = {
 }
 
 CONSTANT_EXTENT = ("vector", "unrolled", "grid", "thread")  # both bounds of these loops are constants
+PARTS = (0, 16, 32, 64)  # bytes of a line, that are stored past the caches
 EXPANDED = ("vector", "unrolled")  # the variables of these loops become constants
 OUTERMOST = ("parallel", "grid")
 
@@ -174,6 +175,7 @@ class _Verifier:
             case Store(buffer, index, value, streams):
                 for e in (*index, value):
                     self.expression(e, scope)
+                self.require(streams in PARTS, f"{streams} bytes are no part of a line")
                 self.require(not streams or buffer.space == "global", f"{buffer.space} memory has no caches to pass")
                 self.access(buffer, index, scope)
                 self.require(value.dtype == buffer.dtype, f"a value of {value.dtype}: expected {buffer.dtype}")

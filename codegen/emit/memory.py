@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from ..affine import Affine, number, ssa
 from ..dtypes import DTYPES, is_float, is_storage
 from ..expr import Buffer, Expr
-from ..loops import Prefetch, Store
+from ..loops import LINE, Prefetch, Store
 from .arithmetic import Arithmetic
 from .builder import Operand, Value
 
-LINE = 64  # bytes: no vector is longer
 SPACED = 16  # elements between those of neighbouring lanes, up to which whole vectors are loaded and shuffled
 
 
@@ -274,14 +273,17 @@ class Memory(Arithmetic):
         self.declarations.add(f"declare void {name}({t}, i32, i32, i32)")
         self.do(f"call void {name}({t} {pointer}, i32 0, i32 3, i32 1)")
 
-    def stream(self, v: Value, t: str, pointer: str, align: int) -> None:
-        """A vector past the caches, where it is aligned: hardware has no other such stores. They are not ordered
-        with others: the kernel ends with a fence."""
-        at = self.pure(f"ptrtoint {t} {pointer} to i64", (pointer,), "i64")
-        low = self.pure(f"and i64 {at.text}, {LINE - 1}", (at.text,), "i64")
+    def stream(self, v: Value, t: str, pointer: str, part: int, align: int) -> None:
+        """A vector past the caches, where it starts at a multiple of so many bytes: hardware has no other such stores,
+        but joins parts of a line. They are not ordered with others: the kernel ends with a fence."""
+        if v.lanes * DTYPES[v.dtype].bytes % part:
+            self.do(f"store {v}, {t} {pointer}, align {align}")
+            return
+        address = self.pure(f"ptrtoint {t} {pointer} to i64", (pointer,), "i64")
+        low = self.pure(f"and i64 {address.text}, {part - 1}", (address.text,), "i64")
         whole = self.pure(f"icmp eq i64 {low.text}, 0", (low.text,), "bool")
         with self.branch(whole):
-            self.do(f"store {v}, {t} {pointer}, align {LINE}, !nontemporal !{{i32 1}}")
+            self.do(f"store {v}, {t} {pointer}, align {part}, !nontemporal !{{i32 1}}")
         with self.branch(self.invert(whole)):
             self.do(f"store {v}, {t} {pointer}, align {align}")
 
@@ -302,7 +304,7 @@ class Memory(Arithmetic):
         if isinstance(at, Affine) and at.lane == 1:
             pointer = self.address(buffer, at)
             if self.mask is None and s.streams:
-                self.stream(v, t, pointer, align)
+                self.stream(v, t, pointer, s.streams, align)
             elif self.mask is None:
                 self.do(f"store {v}, {t} {pointer}, align {align}")
             elif self.is_register(buffer, at):

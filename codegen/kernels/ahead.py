@@ -18,12 +18,11 @@ from itertools import pairwise, product
 
 from ..dtypes import DTYPES
 from ..expr import Expr, Load, Var, const
-from ..loops import Prefetch
+from ..loops import LINE, Prefetch
 from ..traverse import substitute, walk
 from .analysis import Strides, access_strides
 from .common import FAR
 
-LINE = 64  # bytes of a line of the caches
 AHEAD = 16 << 10  # bytes: 8 to 32 KB are alike
 LONG = 4  # times as many iterations as are asked ahead: what is asked for in vain at the end is little
 MOST = 32  # lines that one tile asks for

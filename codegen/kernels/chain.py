@@ -24,6 +24,7 @@ from ..compute import BASE, PART, Chain, Computation
 from ..dtypes import DTYPES
 from ..expr import Buffer, Const, Expr, Load, Var, const, minimum, select
 from ..loops import (
+    LINE,
     Alloc,
     For,
     If,
@@ -44,7 +45,6 @@ from .analysis import map_computation
 from .common import past_caches
 from .product import products
 
-LINE = 64  # bytes of a line of the caches
 BLOCK = Var("tile_block")
 FIRST, LAST = Var("first_block"), Var("last_block")  # of a part: the first, and the one after the last
 
@@ -186,5 +186,5 @@ def _inside(s: Stmt, flat: dict[str, Buffer], streamed: frozenset[str]) -> Stmt:
             return Prefetch(flat[s.buffer.name], linear(s.buffer, tuple(on(i) for i in s.index)))
         case Store() if s.buffer.name in flat:
             index = linear(s.buffer, tuple(on(i) for i in s.index))
-            return Store(flat[s.buffer.name], index, on(s.value), s.buffer.name in streamed)
+            return Store(flat[s.buffer.name], index, on(s.value), LINE if s.buffer.name in streamed else 0)
     return map_expressions(s, on)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES, wide
 from ..expr import Buffer, Expr, Load, Var, const, lift
-from ..loops import For, Let, Stmt, loop, substitute_block
+from ..loops import LINE, For, Let, Stmt, Store, loop, substitute_block
 from ..machine import Machine
 from ..traverse import substitute, variables, walk
 
@@ -35,6 +35,18 @@ def past_caches(read: Iterable[Buffer], written: Iterable[Buffer], machine: Mach
     touched = sum(b.size * DTYPES[b.dtype].bytes for b in read | written if b.space == "global")
     beyond = touched > MUCH_MORE * machine.cache_bytes
     return frozenset(b for b in written - read if beyond or too_large(b, machine))
+
+
+def results_past(c: Computation, machine: Machine) -> frozenset[Buffer]:
+    """Those of a computation's results that `past_caches` names."""
+    exprs = [e for r in c.reductions for e in (r.reduce.value, r.reduce.where) if e is not None]
+    read = (x.buffer for e in exprs + c.point_expressions() for x in walk(e) if isinstance(x, Load))
+    return past_caches(read, (s.buffer for s in c.all_stores()), machine)
+
+
+def streamed(block: Iterable[Stmt], past: frozenset[Buffer], part: int = LINE) -> tuple[Stmt, ...]:
+    """The block, with stores to those buffers past the caches, where `part` bytes are aligned."""
+    return tuple(replace(s, streams=part) if isinstance(s, Store) and s.buffer in past else s for s in block)
 
 
 def widest_dtype(c: Computation) -> str:

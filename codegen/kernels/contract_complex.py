@@ -25,13 +25,13 @@ from itertools import product
 from ..compute import Axis, Computation
 from ..dtypes import DTYPES
 from ..expr import Buffer, Expr, Fma, Load, Unary, Var, const, eq, lift, minimum, select
-from ..loops import Alloc, If, Kernel, Let, Prefetch, Stmt, Store, loop, store
+from ..loops import LINE, Alloc, If, Kernel, Let, Prefetch, Stmt, Store, loop, store
 from ..machine import Machine
 from ..traverse import substitute
 from .analysis import unit_stride
 from .blocking import IN_L2, chunk
 from .common import ENOUGH_TASKS, epilogue, parallel_over, too_large
-from .contract_packed import CACHE_LINE, Cut
+from .contract_packed import Cut
 from .product import Product
 
 DEPTH = 64  # terms in a chunk of the sum
@@ -119,7 +119,7 @@ class _Nest:
     def __init__(self, m: ComplexProduct, machine: Machine) -> None:
         self.m, size = m, DTYPES[m.dtype].bytes
         self.width = machine.lanes(size)
-        self.line = CACHE_LINE // size
+        self.line = LINE // size
         self.vectors = 2 if machine.registers >= 32 and m.column.extent > self.width else 1
         tile = row_tile(m.row.extent, (machine.registers - 2 * self.vectors - 2) // (2 * self.vectors))
         self.depth = chunk(m.k.extent, DEPTH)
@@ -186,7 +186,7 @@ class _Nest:
         def after(part: int) -> tuple[Stmt, ...]:
             point = {**at, m.part.name: const(part, "i64"), m.c.reductions[0].var.name: acc[i, part, j, v]}
             block = tuple(
-                replace(s, streams=True) if isinstance(s, Store) and s.buffer in self.past else s
+                replace(s, streams=LINE) if isinstance(s, Store) and s.buffer in self.past else s
                 for s in epilogue(m.c, point)
             )
             return block if valid is None else (If(valid, block),)

@@ -30,15 +30,13 @@ from dataclasses import dataclass
 from ..compute import Axis, Computation, axis
 from ..dtypes import DTYPES
 from ..expr import Buffer, Expr, Fma, Load, Var, const, eq, minimum, select
-from ..loops import Alloc, If, Kernel, Let, Prefetch, Stmt, loop, store
+from ..loops import LINE, Alloc, If, Kernel, Let, Prefetch, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, variables
 from .analysis import unit_stride
 from .common import epilogue, parallel_over, round_up
 from .product import Product, is_long
 from .transpose import transposed_tile
-
-CACHE_LINE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +257,7 @@ class _Nest:
         in the next chunk."""
         if self.m.wide.buffer.space != "global":
             return ()
-        w, line = self.width, CACHE_LINE // DTYPES[self.m.dtype].bytes
+        w, line = self.width, LINE // DTYPES[self.m.dtype].bytes
         following, count = self.columns.tile + self.b.ahead, self.columns.count()
         ends = count <= following
         k = self.first_term + select(ends, self.b.depth, const(0, "i64"))

@@ -11,17 +11,15 @@ blocks, so that every cache line that a block touches is used up before it is fo
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..compute import Computation
 from ..dtypes import DTYPES
 from ..expr import Expr, Var, lift
-from ..loops import For, If, Kernel, Stmt, Store, loaded, loop
+from ..loops import For, If, Kernel, Stmt, loop
 from ..machine import Machine
 from . import guards, spread
 from .ahead import Tile
 from .analysis import collapse, crossings, drop_unit_axes
-from .common import cut, epilogue, nest, past_caches, round_up, rows_first, widest_dtype
+from .common import cut, epilogue, nest, results_past, round_up, rows_first, streamed, widest_dtype
 
 LONG = 16  # values computed at a point
 MAX_VECTORS = 4  # vectors in flight: amortises scalar index arithmetic over more lanes
@@ -42,13 +40,14 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     crossed = next((a for a in crossings(c).values() if a is not None), None)
     outside = [(a.var, a.extent) for a in outer if a is not crossed]
     within = [(crossed.var, crossed.extent)] if crossed else []
+    past = results_past(c, machine)
     statements: list[Stmt] = []
     for seg in cut(last.extent, block):
         lanes = round_up(seg.tile, width) if seg.tile > width else 1 << (seg.tile - 1).bit_length()
         j, v = Var("block"), Var("lane")
         point: Expr = j * seg.tile + seg.start + v
         inner = epilogue(c, {last.name: point})
-        inner = streamed(inner, machine) if lanes >= width else inner  # not lines in pieces
+        inner = streamed(inner, past) if lanes >= width else inner  # not lines in pieces
         if lanes != seg.tile:
             inner = (If(point < last.extent, inner),)
         loops = [*rows_first(outside), (j, seg.count), *within]
@@ -75,11 +74,3 @@ def _narrow(axes: list[tuple[Var, int]], body: For, ranges: guards.Ranges) -> Fo
         guarded = loop("serial", column, 0, extent, body)
         free = (If((lift(first, "i64") <= row) & (row < end), free, (guarded,)),)
     return nest(rows, free)
-
-
-def streamed(block: tuple[Stmt, ...], machine: Machine) -> tuple[Stmt, ...]:
-    """The block, with stores past the caches where those are better."""
-    read = {b for s in block for b in loaded(s)}
-    written = {s.buffer for s in block if isinstance(s, Store)}
-    past = past_caches(read, written, machine)
-    return tuple(replace(s, streams=s.buffer in past) if isinstance(s, Store) else s for s in block)

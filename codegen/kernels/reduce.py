@@ -33,6 +33,7 @@ from .ahead import Tile
 from .analysis import collapse_folds, drop_unit_axes, unit_stride
 from .common import ENOUGH_TASKS, cut, epilogue, free_bounds, loop_axes, nest, round_up, rows_first, widest_dtype
 from .interior import Piece, pieces, spaced
+from .lines import Rows, rows
 
 MAX_VECTORS = 4
 UNROLL_AT_MOST = 16  # iterations of short reductions, such as pooling windows, that are unrolled
@@ -162,7 +163,7 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
     block = width * min(MAX_VECTORS, max(1, last.extent // width))
     plain = [Piece(s, masked) for s in cut(last.extent, block)]
     found = pieces(c, masked, block) if spaced(c, last.name) else plain
-    return _across(c, found, width), f"reduction across {block} lanes of outputs"
+    return _across(c, found, width, machine), f"reduction across {block} lanes of outputs"
 
 
 def _widest_last(c: Computation) -> Computation:
@@ -189,16 +190,17 @@ def _lanes(tile: int, width: int) -> int:
     return round_up(tile, width) if tile > width else 1 << (tile - 1).bit_length()
 
 
-def _across(c: Computation, found: list[Piece], width: int) -> Kernel:
+def _across(c: Computation, found: list[Piece], width: int, machine: Machine) -> Kernel:
     outside = [(a.var, a.extent) for a in c.axes[:-1]]
     if not _slides(c):
         outside = rows_first(outside)
     j = Var("block")
-    if any(p.computation is not c for p in found) and math.prod(n for _, n in outside) >= ENOUGH_TASKS:
-        # All pieces of a row one after the other: they read the same lines.
-        row = [loop("serial", j, 0, p.segment.count, *_tile(p, width, outside, True)) for p in found]
-        return Kernel(c.name, c.params, (nest(outside, tuple(row)),))
-    tiles = (nest([*outside, (j, p.segment.count)], _tile(p, width, outside, False)) for p in found)
+    in_row = any(p.computation is not c for p in found) and math.prod(n for _, n in outside) >= ENOUGH_TASKS
+    results = rows(c, outside, [p.segment for p in found], in_row, width, machine)
+    if in_row:  # all pieces of a row one after the other: they read the same lines
+        row = [loop("serial", j, 0, p.segment.count, *_tile(p, width, outside, in_row, results)) for p in found]
+        return Kernel(c.name, c.params, (nest(outside, (*results.begin(), *row, *results.end())),))
+    tiles = (nest([*outside, (j, p.segment.count)], _tile(p, width, outside, in_row, results)) for p in found)
     return Kernel(c.name, c.params, tuple(tiles))
 
 
@@ -209,7 +211,7 @@ def _slides(c: Computation) -> bool:
     return any(c.axes[-1].name in names and names & folded for names in map(variables, indices))
 
 
-def _tile(p: Piece, width: int, outside: list[tuple[Var, int]], in_row: bool) -> tuple[Stmt, ...]:
+def _tile(p: Piece, width: int, outside: list[tuple[Var, int]], in_row: bool, results: Rows) -> tuple[Stmt, ...]:
     """One tile of outputs; in a row with the other pieces, or in a loop nest of its own."""
     c, seg = p.computation, p.segment
     last, axes = c.axes[-1], c.reductions[0].reduce.axes
@@ -233,7 +235,7 @@ def _tile(p: Piece, width: int, outside: list[tuple[Var, int]], in_row: bool) ->
     asks = Tile(spans, loops, beside).asks(r.reduce.value for r in c.reductions)
     if not window:
         inner = (*asks, *inner)
-    after = epilogue(c, {**at, **acc.result(v)})
+    after = results.stored(epilogue(c, {**at, **acc.result(v)}), point)
     if valid is not None:
         after = (If(valid, after),)
     for a in reversed(axes):

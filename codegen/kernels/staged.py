@@ -29,7 +29,21 @@ from dataclasses import replace
 from ..compute import Axis, Computation, Stage
 from ..dtypes import DTYPES
 from ..expr import Buffer, Expr, Load, Var, minimum
-from ..loops import Alloc, For, If, Kernel, Let, Prefetch, Stmt, Store, expressions, loop, map_expressions, statements
+from ..loops import (
+    LINE,
+    Alloc,
+    For,
+    If,
+    Kernel,
+    Let,
+    Prefetch,
+    Stmt,
+    Store,
+    expressions,
+    loop,
+    map_expressions,
+    statements,
+)
 from ..machine import Machine
 from ..traverse import substitute, transform, walk
 from .analysis import access_strides
@@ -159,7 +173,7 @@ def _in_lanes(
                 case Store(buffer, index, value) if buffer in own:
                     out.append(Store(own[buffer], (*index, *places), value))
                 case Store() if t.buffer in past:
-                    out.append(replace(t, streams=True))
+                    out.append(replace(t, streams=LINE))
                 case If(cond, then, orelse):
                     out.append(If(cond, stores(then), stores(orelse)))
                 case For():

@@ -10,7 +10,7 @@ from codegen.compute import Computation, Reduce, Reduction, axis
 from codegen.cpu import compile_kernels, cross_assembly
 from codegen.emit import emit_functions
 from codegen.errors import CodegenError
-from codegen.expr import Buffer, Var, const, select
+from codegen.expr import Buffer, Var, const, maximum, select
 from codegen.interpret import interpret
 from codegen.kernels.contract_outer import choose_tile
 from codegen.kernels.cpu import schedule
@@ -114,7 +114,34 @@ def test_stores_past_the_caches_store_the_same(skip: int) -> None:
     np.testing.assert_array_equal(out, 2 * given)
 
 
+@pytest.mark.parametrize("skip", [0, 1, 4, 8])
+@pytest.mark.parametrize("columns", [40, 44, 47, 36, 64, 14])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_rows_that_end_within_a_line_are_stored_past_the_caches(padding: int, columns: int, skip: int) -> None:
+    """Pooling of rows whose results are halves and quarters of lines, and of others, wherever the array begins."""
+    m = machine()
+    x, y = Buffer("x", "f32", (40, 2, 2 * columns)), Buffer("y", "f32", (40, columns))
+    p, o, r = axis("p", 40), axis("o", columns), axis("r", 2)
+    s = axis("s", 2 + padding, maximum(const(0, "i64") - (o.var * 2 - padding), 0))
+    window = Reduce("max", (r, s), x[p.var, r.var, o.var * 2 + s.var - padding])
+    stores = (Store(y, (p.var, o.var), total),)
+    c = Computation("pool", (p, o), (Reduction(total, window),), (), stores, (x, y))
+    kernel, _ = schedule(c, replace(m, cache_bytes=64))
+    text = print_kernel(kernel)
+    assert parse(text) == kernel
+    if columns % 4 == 0:
+        assert f", {4 * min(16, columns & -columns)})" in text
+        assert ("row_y = local(f32, " in text) == bool(padding)
+    given = np.random.default_rng(columns).standard_normal(x.shape, dtype=np.float32)
+    out = aligned_empty(4 * (40 * columns + 8)).view("f")[skip : skip + 40 * columns].reshape(40, columns)
+    native(kernel, [given, out], m)
+    pairs = given.reshape(40, 2, columns, 2).max((1, 3))
+    if padding:
+        pairs[:, 1:] = np.maximum(pairs[:, 1:], given[:, :, 1:-1:2].max(1))
+    np.testing.assert_array_equal(out, pairs)
+
+
 def test_registers_are_not_stored_past_caches() -> None:
     r = Buffer("r", "f32", (4,), "register")
     with pytest.raises(CodegenError, match="register memory has no caches to pass"):
-        verify(Kernel("k", (), (Alloc(r), Store(r, (const(0, "i64"),), const(1.0, "f32"), True))), "cpu")
+        verify(Kernel("k", (), (Alloc(r), Store(r, (const(0, "i64"),), const(1.0, "f32"), 64))), "cpu")

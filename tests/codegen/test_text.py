@@ -37,7 +37,7 @@ def conv1(x: f32[1, 32, 64], flags: bool[4], scale: f32[()]):
                 acc[i, v] = f32(0.0)
         if p < 3:
             x[0, p, 0] = max(acc[0, 0], f32(0.0)) * scale[()]
-            x[0, p, 1] = stream(acc[0, 1])
+            x[0, p, 1] = stream(acc[0, 1], 64)
         elif (p == 3) | (p == 5):
             pass
         else:
