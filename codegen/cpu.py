@@ -27,9 +27,20 @@ from .errors import CodegenError
 from .loops import Kernel
 from .machine import Machine, available_threads, machine
 
-# Seconds that a helper waits for Python's lock between two of LLVM's calls, of which a kernel takes several; by default
-# they would be 5 ms each, as long as a small kernel takes to compile.
+# Seconds that a thread waits for Python's lock between two calls of native code, of which a kernel takes several; by
+# default they would be 5 ms each, as long as a small kernel takes to compile.
 SWITCH = 1e-4
+
+
+@contextmanager
+def quick_switches() -> Iterator[None]:
+    """Threads that work outside of Python get its lock without a long wait."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def target_machine(m: Machine, opt: int = 2) -> llvm.TargetMachine:
@@ -115,6 +126,7 @@ def compiler(m: Machine) -> Iterator[Compiler]:
         idle.append(mine)
 
 
+@quick_switches()
 def compile_objects(sources: Iterable[str], m: Machine, threads: int | None = None) -> list[bytes]:
     """Object code of each source, LLVM IR text; the same bytes for any number of threads.
 
@@ -140,8 +152,6 @@ def compile_objects(sources: Iterable[str], m: Machine, threads: int | None = No
             return todo.get_nowait()
         return None
 
-    switch = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
     helpers = [threading.Thread(target=help, daemon=True) for _ in range((threads or available_threads()) - 1)]
     try:
         for number, source in enumerate(sources):
@@ -158,7 +168,6 @@ def compile_objects(sources: Iterable[str], m: Machine, threads: int | None = No
             todo.put(None)
         for h in started:
             h.join()
-        sys.setswitchinterval(switch)
     if failures:
         raise failures[0]
     return [found[n] for n in range(len(found))]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from codegen.cpu import quick_switches
 from codegen.machine import available_threads
 from codegen.runtime.cpu import CpuExecutable
 
@@ -41,7 +42,8 @@ PRECISIONS = ("default", "highest")
 @contextmanager
 def no_collection() -> Iterator[None]:
     """Without Python's search for cycles, which would go over all that is kept of a growing graph and its kernels again
-    and again: a third of the time of the passes and lowering, to find nothing."""
+    and again: a third of the time of the passes and lowering, to find nothing. What is there at the end counts as old,
+    or the first search after would go over it at once."""
     if not gc.isenabled():
         yield
         return
@@ -49,6 +51,9 @@ def no_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # of objects that the user took out of all searches
+            gc.freeze()
+            gc.unfreeze()
         gc.enable()
 
 
@@ -126,6 +131,7 @@ class Function:
         return tuple(self._compiled.values())
 
     @located
+    @quick_switches()
     @no_collection()
     def specialise(self, sizes: Mapping[str, int]) -> Specialization:
         """Compiles for these sizes of the named dimensions, or finds what was compiled before."""
@@ -151,6 +157,8 @@ class Function:
             seconds[name] = seconds.get(name, 0.0) + now - last
             last = now
 
+        if self.tuner is None:  # which measures
+            self.state.begin(self.graph.parameters)
         settings, target = self._settings(sizes), self.target
         again = partial(make, self.graph, settings, target)
         name = None if self.observers else entry(self.graph, settings, target)

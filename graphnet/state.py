@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from codegen.runtime.arrays import aligned_zeros
 
 from .errors import DTypeError, GraphnetError, ShapeError
+from .init import CHUNK, Zeros
 from .node import Node, Parameter
 from .types import concrete
 
@@ -26,6 +28,7 @@ class State:
         self.seed = seed
         self._arrays: dict[str, np.ndarray] = {}
         self._nodes: dict[str, Node] = {}
+        self._coming: dict[Node, Future[np.ndarray]] = {}
         self.version = 0
         self._written: dict[frozenset[str], int] = {}  # the version that the last write of these values made
         self.elsewhere: dict[str, Callable[[np.ndarray], object]] = {}  # what fetches values that are newer on a GPU
@@ -45,14 +48,30 @@ class State:
         if known is not None and known is not parameter:
             raise GraphnetError(f"two parameters are called {name!r}: {known!r} and {parameter!r}")
         if name not in self._arrays:
-            shape = concrete(parameter.shape)
-            rng = np.random.Generator(np.random.Philox(key=[self.seed, zlib.crc32(name.encode())]))
-            value = _aligned(shape, parameter.dtype)
-            op.init.fill(value, rng)
+            coming = self._coming.pop(parameter, None)
+            value = self._first(op, parameter) if coming is None else coming.result()
             self._nodes[name] = parameter
             self._arrays[name] = value
         self.fetch(name)
         return self._arrays[name]
+
+    def begin(self, parameters: Iterable[Node]) -> None:
+        """Begins to make large values in a thread of its own, for `memory` to wait for: while a function is compiled
+        there is time. They are no part of the state before."""
+        drawer = ThreadPoolExecutor(1)
+        for p in parameters:
+            op = p.op
+            assert isinstance(op, Parameter)
+            large = math.prod(concrete(p.shape)) > CHUNK and not isinstance(op.init, Zeros)
+            if large and op.label not in self._arrays and p not in self._coming:
+                self._coming[p] = drawer.submit(self._first, op, p)
+        drawer.shutdown(wait=False)
+
+    def _first(self, op: Parameter, parameter: Node) -> np.ndarray:
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, zlib.crc32(op.label.encode())]))
+        value = _aligned(concrete(parameter.shape), parameter.dtype)
+        op.init.fill(value, rng)
+        return value
 
     def wrote(self, names: Iterable[str]) -> None:
         """Notes that these values may have changed."""
