@@ -42,7 +42,7 @@ from ..loops import (
 from ..machine import Machine
 from ..traverse import transform, variables, walk
 from .analysis import map_computation
-from .common import past_caches
+from .common import past_caches, serial_over
 from .product import products
 
 BLOCK = Var("tile_block")
@@ -173,9 +173,9 @@ def _inside(s: Stmt, flat: dict[str, Buffer], streamed: frozenset[str]) -> Stmt:
 
     match s:
         case For():
-            kind = "serial" if s.kind == "parallel" else s.kind
+            s = serial_over(s) if s.kind == "parallel" else s
             body = tuple(_inside(x, flat, streamed) for x in s.body)
-            return replace(s, start=on(s.start), stop=on(s.stop), kind=kind, body=body)
+            return replace(s, start=on(s.start), stop=on(s.stop), body=body)
         case If():
             both = (tuple(_inside(x, flat, streamed) for x in block) for block in (s.then, s.orelse))
             return replace(s, cond=on(s.cond), then=next(both), orelse=next(both))

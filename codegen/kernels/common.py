@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES, wide
-from ..expr import Buffer, Expr, Load, Var, const, lift
+from ..expr import Binary, Buffer, Const, Expr, Load, Var, const, lift
 from ..loops import LINE, For, Let, Stmt, Store, loop, substitute_block
 from ..machine import Machine
 from ..traverse import substitute, variables, walk
@@ -70,6 +70,27 @@ def parallel_over(axes: Iterable[tuple[Var, int]], body: tuple[Stmt, ...]) -> Fo
         lets.append(Let(var, rest if k == len(axes) - 1 else rest % extent))
         rest = rest // extent
     return loop("parallel", t, 0, total, *lets, *body)
+
+
+def serial_over(s: For) -> For:
+    """A loop of `parallel_over` as serial ones, one in another, for what one thread does: it need not divide. LLVM,
+    which looks for the best way to step through addresses, takes ten times as long where they depend on quotients."""
+    axes: list[tuple[Var, int]] = []  # innermost first
+    rest: Expr = s.var
+    left = int(s.stop.value) if isinstance(s.stop, Const) else 0
+    for n, step in enumerate(s.body):
+        match step:
+            case Let(var, value) if axes and value == rest:
+                inner = s.body[n + 1 :]
+                for axis, extent in axes:
+                    inner = (loop("serial", axis, 0, extent, *inner),)
+                return loop("serial", var, 0, left, *inner)
+            case Let(var, Binary("mod", x, Const(extent))) if x == rest:
+                axes.append((var, int(extent)))
+                rest, left = rest // int(extent), left // int(extent)
+            case _:
+                break
+    return replace(s, kind="serial")
 
 
 def nest(axes: Iterable[tuple[Var, int]], body: tuple[Stmt, ...]) -> For:
