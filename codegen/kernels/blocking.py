@@ -8,7 +8,7 @@ from ..dtypes import DTYPES
 from ..machine import Machine
 from .analysis import unit_stride
 from .common import round_up
-from .contract_packed import Blocking, MatrixProduct
+from .contract_packed import FEW_TERMS, Blocking, MatrixProduct
 
 IN_L2 = 1 << 20  # bytes of a wide operand that needs no blocks
 STREAMED = 2 << 20  # bytes of many wide operands, one after the other, of which the next is fetched in time
@@ -43,7 +43,10 @@ def choose(m: MatrixProduct, machine: Machine) -> Blocking | None:
     elif near or terms <= SHORT_SUM:
         return None
     packed = m.turned or rows >= MANY_ROWS
-    streams = not packed and rows > 2 and columns * terms * size > machine.cache_bytes // FROM_MEMORY
+    far = columns * terms * size > machine.cache_bytes // FROM_MEMORY
+    if rows <= 2 and not packed and far and not m.outside and rows * columns * size <= PARTIAL:
+        return Blocking(rows, 4, FEW_TERMS, 1, 1, False, ahead=0, shared=True)
+    streams = not packed and rows > 2 and far
     # What is streamed is read once, by one tile of all rows.
     once = streams and WAYS < rows <= machine.registers - 2
     r, v = (rows, 1) if once else register_tile(rows, columns, max(2, 8 // rows), width, machine.registers)

@@ -13,8 +13,9 @@ The wide operand is packed where many rows use it, so that they find it in L1 an
 be turned over: vectors along an axis that does not lie in rows. Otherwise a chunk of few terms is walked along its
 rows, as a stream: of what comes from memory in long pieces of each row, which hardware follows. Rows of the narrow
 operand, which may fall into the same few sets of the cache, are then copied, a chunk at a time. Either way the first
-row tile fetches a next column tile from memory. Blocks are divided among threads; chunks depend on neither, so no
-result does. That chunks are summed up before they are added to others makes long sums several times as exact as one
+row tile fetches a next column tile from memory. One row or two are too little work to wait for that: several rows of
+memory are then walked at once, each thread along its share of their columns, and hardware fetches. Blocks are divided
+among threads; chunks depend on neither, so no result does. That chunks are summed up before they are added to others makes long sums several times as exact as one
 term after another.
 
 Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015); the difference is that partial
@@ -29,14 +30,16 @@ from dataclasses import dataclass
 
 from ..compute import Axis, Computation, axis
 from ..dtypes import DTYPES
-from ..expr import Buffer, Expr, Fma, Load, Var, const, eq, minimum, select
-from ..loops import LINE, Alloc, If, Kernel, Let, Prefetch, Stmt, loop, store
+from ..expr import Buffer, Const, Expr, Fma, Load, Var, const, eq, minimum, select
+from ..loops import LINE, Alloc, If, Kernel, Let, Prefetch, Shares, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute, variables
 from .analysis import unit_stride
 from .common import epilogue, parallel_over, round_up
 from .product import Product, is_long
 from .transpose import transposed_tile
+
+FEW_TERMS = 8  # of a chunk, that are unrolled
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,9 @@ class MatrixProduct:
 @dataclass(frozen=True, slots=True)
 class Blocking:
     """How a product is cut: the register tile in rows and vectors, the terms in a chunk of the sum, the number of
-    blocks, whether the wide operand is packed; how many column tiles before their use lines are fetched, and whether
-    the narrow operand is copied."""
+    blocks, whether the wide operand is packed; how many column tiles before their use lines are fetched (0: hardware
+    does it), whether the narrow operand is copied, and whether each thread has a share of the columns instead of
+    blocks."""
 
     rows: int
     vectors: int
@@ -81,6 +85,7 @@ class Blocking:
     packed: bool
     ahead: int = 1
     copied: bool = False
+    shared: bool = False
 
 
 def matrix_product(c: Computation, p: Product) -> MatrixProduct | None:
@@ -115,6 +120,7 @@ class Cut:
     blocks: int
     block: Var
     tile: Var
+    share: tuple[Var, Var] | None = None  # the tiles of a thread, in place of a block: from, to
 
     @property
     def full(self) -> int:
@@ -126,8 +132,8 @@ class Cut:
 
     @property
     def most(self) -> int:
-        """Tiles of the largest block."""
-        return -(-self.tiles // self.blocks)
+        """Tiles of the largest block or share."""
+        return self.tiles if self.share else -(-self.tiles // self.blocks)
 
     @property
     def rest(self) -> int:
@@ -136,9 +142,11 @@ class Cut:
 
     def first(self) -> Expr:
         """The block's first tile."""
-        return self.block * self.tiles // self.blocks
+        return self.share[0] if self.share else self.block * self.tiles // self.blocks
 
     def count(self) -> Expr:
+        if self.share:
+            return self.share[1] - self.share[0]
         return (self.block + 1) * self.tiles // self.blocks - self.first()
 
     def at(self, i: Expr) -> Expr:
@@ -153,7 +161,8 @@ class Cut:
                 stop = minimum(stop, self.full - self.first())
             return loop("serial", self.tile, 0, stop, *body)
         last = self.full - self.first()
-        return If(eq(self.block, self.blocks - 1), (loop("serial", self.tile, last, last + 1, *body),))
+        is_last = eq(self.share[1], self.tiles) if self.share else eq(self.block, self.blocks - 1)
+        return If(is_last, (loop("serial", self.tile, last, last + 1, *body),))
 
     def sizes(self) -> list[int]:
         """Sizes of tiles: full ones, then the ragged one."""
@@ -166,7 +175,9 @@ class _Nest:
     def __init__(self, m: MatrixProduct, b: Blocking, width: int) -> None:
         self.m, self.b, self.width = m, b, width
         rows = Cut(m.row.extent, b.rows, b.row_blocks, Var("row_block"), Var("row_tile"))
-        columns = Cut(m.column.extent, b.vectors * width, b.column_blocks, Var("column_block"), Var("column_tile"))
+        share = (Var("first"), Var("last")) if b.shared else None
+        block, tile = Var("column_block"), Var("column_tile")
+        columns = Cut(m.column.extent, b.vectors * width, b.column_blocks, block, tile, share)
         self.rows, self.columns = rows, columns
         self.chunks = -(-m.k.extent // b.depth)
         self.chunk, self.term = Var("chunk"), Var("term")
@@ -189,6 +200,10 @@ class _Nest:
             task.append(Alloc(self.copy))
             chunk.insert(0, self.copy_narrow())
         task.append(loop("serial", self.chunk, 0, self.chunks, *chunk))
+        if self.columns.share:
+            task.insert(0, Let(self.rows.block, const(0, "i64")))
+            shares = Shares(*self.columns.share, self.columns.tiles, tuple(task))
+            return Kernel(m.c.name, m.c.params, (shares,))
         tasks = [(a.var, a.extent) for a in m.outside]
         tasks += [(self.rows.block, self.rows.blocks), (self.columns.block, self.columns.blocks)]
         return Kernel(m.c.name, m.c.params, (parallel_over(tasks, tuple(task)),))
@@ -255,7 +270,7 @@ class _Nest:
     def fetch(self, vectors: int) -> tuple[Stmt, ...]:
         """Asks memory for a term's share of a next column tile's lines: one to the right, or one of the block's first
         in the next chunk."""
-        if self.m.wide.buffer.space != "global":
+        if self.m.wide.buffer.space != "global" or not self.b.ahead:
             return ()
         w, line = self.width, LINE // DTYPES[self.m.dtype].bytes
         following, count = self.columns.tile + self.b.ahead, self.columns.count()
@@ -333,4 +348,6 @@ class _Nest:
             keep = over_points(store(self.partial, place, total))
             finish = (If(eq(self.chunk, self.chunks - 1), finish, (keep,)),)
         zeros = over_points(store(acc, (i, j, v), 0.0))
-        return (Alloc(acc), Alloc(wide), zeros, loop("serial", t, 0, self.terms, *step), *add, *finish)
+        few = isinstance(self.terms, Const) and int(self.terms.value) <= FEW_TERMS
+        products = loop("unrolled" if few else "serial", t, 0, self.terms, *step)
+        return (Alloc(acc), Alloc(wide), zeros, products, *add, *finish)

@@ -84,6 +84,7 @@ BLOCKINGS = [
     Blocking(rows=64, vectors=1, depth=1000, row_blocks=1, column_blocks=2, packed=False),
     Blocking(rows=16, vectors=1, depth=16, row_blocks=1, column_blocks=2, packed=False, ahead=3, copied=True),
     Blocking(rows=4, vectors=2, depth=20, row_blocks=1, column_blocks=1, packed=False, ahead=2, copied=True),
+    Blocking(rows=2, vectors=1, depth=8, row_blocks=1, column_blocks=1, packed=False, ahead=0, shared=True),
 ]
 
 
@@ -179,6 +180,19 @@ def test_a_wide_operand_that_comes_from_memory_is_read_once_in_long_rows():
     near, far = (choose(product_of(matmul(12, 2048, n)), m) for n in (256, 2048))
     assert near.column_blocks > far.column_blocks and near.ahead == 1 < far.ahead
     assert far.copied and not near.copied and (far.rows, far.vectors) == (12, 1)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("terms, columns", [(400, 1000), (4001, 70)])
+def test_few_rows_by_what_comes_from_memory_give_each_thread_a_share_of_the_columns(rows, terms, columns):
+    m = replace(machine(), cache_bytes=1 << 10)
+    c = matmul(rows, terms, columns)
+    assert choose(product_of(c), m).shared and not choose(product_of(matmul(3, terms, columns)), m).shared
+    kernel, _ = any_schedule(c, m)
+    arrays = arrays_of(c)
+    one, three = run(kernel, arrays, machine(), 1), run(kernel, arrays, machine(), 3)
+    np.testing.assert_allclose(one, expected(arrays, "rows", "rows"), rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(one, three)
 
 
 def test_many_wide_operands_are_walked_by_a_narrow_one_that_stays_near():
