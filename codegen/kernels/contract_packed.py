@@ -15,8 +15,8 @@ rows, as a stream: of what comes from memory in long pieces of each row, which h
 operand, which may fall into the same few sets of the cache, are then copied, a chunk at a time. Either way the first
 row tile fetches a next column tile from memory. One row or two are too little work to wait for that: several rows of
 memory are then walked at once, each thread along its share of their columns, and hardware fetches. Blocks are divided
-among threads; chunks depend on neither, so no result does. That chunks are summed up before they are added to others makes long sums several times as exact as one
-term after another.
+among threads; chunks depend on neither, so no result does. That chunks are summed up before they are added to others
+makes long sums several times as exact as one term after another.
 
 Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015); the difference is that partial
 sums have a buffer of their own, because an epilogue may store something else, or more, and that the narrow operand
