@@ -23,6 +23,7 @@ STREAMS = 4  # blocks of a product by one that comes from memory: its rows in lo
 FAR = 512  # bytes along such a row, after which lines are asked for
 WAYS = 8  # rows of the narrow operand that may fall into the same set of a cache
 PARTIAL = 256 << 10  # bytes of a block's partial sums
+SHARED = 512 << 10  # and of those of a thread
 TASKS = 16  # blocks to divide among threads
 TASK = 1 << 17  # products that are worth a task
 
@@ -44,12 +45,14 @@ def choose(m: MatrixProduct, machine: Machine) -> Blocking | None:
         return None
     packed = m.turned or rows >= MANY_ROWS
     far = columns * terms * size > machine.cache_bytes // FROM_MEMORY
-    if rows <= 2 and not packed and far and not m.outside and rows * columns * size <= PARTIAL:
-        return Blocking(rows, 4, FEW_TERMS, 1, 1, False, ahead=0, shared=True)
+    if far and not packed and not m.outside and rows <= machine.registers - 2 and rows * columns * size <= SHARED:
+        # What is streamed is read once, by one tile of all rows.
+        v = max(1, min(4, 8 // rows))
+        ahead = FAR // (v * width * size) if rows > 2 else 0
+        copied = rows > WAYS and unit_stride(m.narrow, m.k.name)
+        return Blocking(rows, v, FEW_TERMS, 1, 1, False, ahead, copied, shared=True)
     streams = not packed and rows > 2 and far
-    # What is streamed is read once, by one tile of all rows.
-    once = streams and WAYS < rows <= machine.registers - 2
-    r, v = (rows, 1) if once else register_tile(rows, columns, max(2, 8 // rows), width, machine.registers)
+    r, v = register_tile(rows, columns, max(2, 8 // rows), width, machine.registers)
     depth = chunk(terms, 256 if rows >= MANY_ROWS else 128 if packed else 32 if rows > 32 else 16 if rows > 2 else 8)
     column_tiles = -(-columns // (v * width))
     row_blocks = -(-rows // BLOCK) if packed else 1

@@ -13,10 +13,10 @@ The wide operand is packed where many rows use it, so that they find it in L1 an
 be turned over: vectors along an axis that does not lie in rows. Otherwise a chunk of few terms is walked along its
 rows, as a stream: of what comes from memory in long pieces of each row, which hardware follows. Rows of the narrow
 operand, which may fall into the same few sets of the cache, are then copied, a chunk at a time. Either way the first
-row tile fetches a next column tile from memory. One row or two are too little work to wait for that: several rows of
-memory are then walked at once, each thread along its share of their columns, and hardware fetches. Blocks are divided
-among threads; chunks depend on neither, so no result does. That chunks are summed up before they are added to others
-makes long sums several times as exact as one term after another.
+row tile fetches a next column tile from memory. Where one tile has all rows, and memory is all that it waits for, each
+thread has a share of the columns instead of blocks, and walks a few rows of memory at once as far as that goes. Chunks
+depend on neither, so no result does. That chunks are summed up before they are added to others makes long sums several
+times as exact as one term after another.
 
 Following Goto and van de Geijn (2008) and Van Zee and van de Geijn (BLIS, 2015); the difference is that partial
 sums have a buffer of their own, because an epilogue may store something else, or more, and that the narrow operand
@@ -74,8 +74,7 @@ class MatrixProduct:
 class Blocking:
     """How a product is cut: the register tile in rows and vectors, the terms in a chunk of the sum, the number of
     blocks, whether the wide operand is packed; how many column tiles before their use lines are fetched (0: hardware
-    does it), whether the narrow operand is copied, and whether each thread has a share of the columns instead of
-    blocks."""
+    does it), whether the narrow operand is copied, and whether each thread has a share of the columns instead."""
 
     rows: int
     vectors: int
@@ -102,7 +101,8 @@ def matrix_product(c: Computation, p: Product) -> MatrixProduct | None:
 
 def schedule(m: MatrixProduct, b: Blocking, machine: Machine) -> tuple[Kernel, str]:
     width = machine.lanes(DTYPES[m.dtype].bytes)
-    how = f"{b.rows}x{b.vectors * width} register tile, {b.row_blocks}x{b.column_blocks} blocks"
+    blocks = "shares of the columns" if b.shared else f"{b.row_blocks}x{b.column_blocks} blocks"
+    how = f"{b.rows}x{b.vectors * width} register tile, {blocks}"
     if b.depth < m.k.extent:
         how += f", {b.depth} terms at a time"
     if b.packed:

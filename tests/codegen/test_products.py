@@ -85,6 +85,7 @@ BLOCKINGS = [
     Blocking(rows=16, vectors=1, depth=16, row_blocks=1, column_blocks=2, packed=False, ahead=3, copied=True),
     Blocking(rows=4, vectors=2, depth=20, row_blocks=1, column_blocks=1, packed=False, ahead=2, copied=True),
     Blocking(rows=2, vectors=1, depth=8, row_blocks=1, column_blocks=1, packed=False, ahead=0, shared=True),
+    Blocking(4, vectors=1, depth=8, row_blocks=1, column_blocks=1, packed=False, ahead=2, copied=True, shared=True),
 ]
 
 
@@ -158,7 +159,7 @@ def test_a_batch_of_products_and_an_update_in_place(right):
     [
         ((256, 256, 256, "rows", "rows"), "register tile"),  # in L2 as it is
         ((1024, 1024, 1024, "rows", "rows"), "rows packed"),
-        ((16, 4096, 4096, "rows", "rows"), "16 terms at a time"),  # a stream
+        ((16, 4096, 4096, "rows", "rows"), "shares of the columns, 8 terms at a time"),  # from memory
         ((9216, 16, 4096, "columns", "rows"), "14x32 register tile"),  # a short sum: the output is all there is
         ((64, 64, 64, "columns", "columns"), "columns packed"),
         ((4, 500, 300, "rows", "columns"), "lane dot products"),
@@ -177,17 +178,18 @@ def test_the_form_of_a_product_follows_from_its_shape(case, how):
 
 def test_a_wide_operand_that_comes_from_memory_is_read_once_in_long_rows():
     m = replace(machine(), cache_bytes=16 << 20)
-    near, far = (choose(product_of(matmul(12, 2048, n)), m) for n in (256, 2048))
-    assert near.column_blocks > far.column_blocks and near.ahead == 1 < far.ahead
-    assert far.copied and not near.copied and (far.rows, far.vectors) == (12, 1)
+    near, far, more = (choose(product_of(matmul(r, 2048, n)), m) for r, n in ((12, 256), (12, 2048), (40, 2048)))
+    assert near.column_blocks > more.column_blocks and near.ahead == 1 < far.ahead
+    assert far.copied and more.copied and not near.copied
+    assert far.shared and (far.rows, far.vectors) == (12, 1) and not near.shared and not more.shared
 
 
-@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("rows", [1, 2, 5, 12])
 @pytest.mark.parametrize("terms, columns", [(400, 1000), (4001, 70)])
 def test_few_rows_by_what_comes_from_memory_give_each_thread_a_share_of_the_columns(rows, terms, columns):
     m = replace(machine(), cache_bytes=1 << 10)
     c = matmul(rows, terms, columns)
-    assert choose(product_of(c), m).shared and not choose(product_of(matmul(3, terms, columns)), m).shared
+    assert choose(product_of(c), m).shared
     kernel, _ = any_schedule(c, m)
     arrays = arrays_of(c)
     one, three = run(kernel, arrays, machine(), 1), run(kernel, arrays, machine(), 3)
