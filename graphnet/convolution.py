@@ -22,12 +22,12 @@ Batch = dict[Node, int]  # which axis of a node runs over the batch; what an alg
 
 RESIDENT = 5 << 19  # bytes of a transformed kernel that every block of tiles reads: more is too much for a shared cache
 
-# What a byte costs, in operations of a product, up to NEAR bytes and beyond: ratios of rates that CPUs of today have in
-# common, fitted to measurements of the layers of AlexNet, VGG-16 and ResNet-18.
-NEAR = 4 << 20  # bytes that stay in a cache from one kernel to the next
-PASSED = 4.0, 8.0  # that one kernel writes and the next reads
-KERNEL = 12.0, 16.0  # of a transformed kernel as it is written, scattered over frequencies
-STREAMED = 0.0, 24.0  # the same as it is read
+# What a byte costs, in operations of a product: ratios of rates that CPUs of today have in common, fitted to each
+# kernel of one half of the convolutions in `bench/algorithms.py`.
+NEAR = 4 << 20  # bytes that stay in a cache from one kernel to the next; up to them a pair's first rate, beyond both
+PASSED = 8.0, 10.0  # that one kernel writes and the next reads
+READ = 3.0  # of a transformed kernel, as the product reads it
+STREAMED = 0.0, 12.0  # the same, where it is constant: in a network it comes from memory, at that rate
 
 
 def price(rate: tuple[float, float], nbytes: float) -> float:

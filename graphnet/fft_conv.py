@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from .convolution import STREAMED, Algorithm, Batch, Problem, price
+from .convolution import READ, STREAMED, Algorithm, Batch, Problem, price
 from .fourier import factor
 from .node import Node, apply, constant
 from .ops.fourier import turns
@@ -32,13 +32,15 @@ from .ops.move import Transpose
 from .ops.window import Pair
 from .types import concrete
 
-# What things cost, in operations of direct sums, fitted to measurements of thirteen shapes.
-PRODUCT = 1.0  # an operation of the product over channels
-STEP = 2.5  # an operation of a transform, with its loads and stores
+# What things cost, in operations of direct sums: fitted like the rates in `convolution`.
+STEP = 2.5  # an operation of a transform, with its loads and stores, unless it waits for memory
 ACROSS = 3.0  # the same where the batch lies innermost in images, since channels are few, and transforms stride
 FEW = 12  # channels are
-SPECTRA = 3.5, 3.5  # a byte of the spectra of images
-KERNEL = 7.0, 3.5  # of those of the kernel, written in narrower strips
+SPECTRA = 8.0, 8.0  # a byte of the spectra of images, written or read
+PAST = 8 << 20  # bytes of the spectra of a kernel that go past the caches, and come from memory
+KERNEL = 4.0, 14.0  # a byte of these spectra as it is written: of those that do not, and of those that do
+FETCHED = 18.0  # of the latter as it is read, while the product computes
+ORDERED = 8.0, 16.0  # a byte of a kernel, which is brought into the order in which it is transformed
 ERROR = 1e-6
 LONGEST = 128  # points of a straight line of code
 MOST = 6  # tile sizes that are considered for each direction: those of 1, 2, 3, ... tiles
@@ -97,20 +99,36 @@ class Tiling:
         return a, b
 
     def cost(self, p: Problem) -> float:
-        """Operations of the product, steps of the transforms, and bytes that kernels pass on: spectra, and those of the
-        kernel, unless they are constant."""
+        """Operations of the product and of the transforms, or bytes that these wait for: spectra of images, and those
+        of the kernel, which is transformed unless it is constant."""
         rows, columns = self.points
-        half = columns // 2 + 1
-        frequencies, tiles = rows * half, math.prod(self.tiles(p)) * p.n
-        one = 1.4 * rows * columns * math.log2(columns) + 2.8 * half * rows * math.log2(max(rows, 1))
+        frequencies, tiles = rows * (columns // 2 + 1), math.prod(self.tiles(p)) * p.n
         c, k = (-(-e // p.lanes) * p.lanes for e in (p.c, p.k))
-        product = PRODUCT * 8.0 * frequencies * tiles * p.c * k
-        spectra = tiles * (k if p.gradient == "weight" and p.transformed == self.name else c + k)
-        passed = sum(price(SPECTRA, 8.0 * frequencies * tiles * e) for e in (c, k))
-        nbytes = 8.0 * frequencies * p.c * p.k
-        matrices = price(STREAMED, nbytes) if p.constant else price(KERNEL, nbytes) + STEP * one * p.c * k
+        spectra = 8.0 * frequencies * p.c * p.k  # bytes, of the kernel
+        past = spectra >= PAST
+        product = 8.0 * frequencies * tiles * p.c * k + READ * spectra
+        if p.constant:
+            total = product + price(STREAMED, spectra)
+        else:
+            total = max(product, FETCHED * spectra) if past else product
+            total += max(STEP * self._operations(p.window[0]) * p.c * k, KERNEL[past] * spectra)
+            total += price(ORDERED, 4.0 * p.c * p.k * math.prod(p.window))
         step = STEP * (ACROSS if p.batched and min(p.c, p.k) < FEW else 1.0)
-        return product + step * one * spectra + passed + matrices
+
+        def transforms(channels: int, wide: int, used: int) -> float:
+            """Of images: computed, or written and read, whichever takes longer."""
+            nbytes = 8.0 * frequencies * tiles * channels
+            return max(step * self._operations(used) * tiles * wide, price(SPECTRA, nbytes))
+
+        if p.gradient != "weight" or p.transformed != self.name:
+            total += transforms(p.c, c, p.size[0])
+        return total + transforms(p.k, k, self.step(p)[0])
+
+    def _operations(self, used: int) -> float:
+        """Of the transform of a tile of which so many rows are not zero, or wanted."""
+        rows, columns = self.points
+        used = rows if self.line else min(used, rows)
+        return 1.4 * used * columns * math.log2(columns) + 2.8 * (columns // 2 + 1) * rows * math.log2(max(rows, 1))
 
     def refuse(self, p: Problem) -> str | None:
         if p.stride != (1, 1) or p.dilation != (1, 1):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .convolution import KERNEL, PASSED, RESIDENT, STREAMED, Algorithm, Batch, Problem, price
+from .convolution import PASSED, READ, RESIDENT, STREAMED, Algorithm, Batch, Problem, price
 from .node import Node, apply
 from .ops.broadcast import Reshape, Sum
 from .ops.matmul import MatMul
@@ -31,11 +31,13 @@ from .ops.transform import (
 from .types import concrete
 from .winograd import operations, transforms
 
-# What things cost, in operations of a product. They are ratios of rates that CPUs of today have in common, fitted to
-# measurements of the layers of AlexNet, VGG-16 and ResNet-18.
-STEP = 4.0  # an addition, load or store of one lane: one a cycle, where a product has two fused pairs
-SUMMED = 4.0, 24.0  # the same, where a weight gradient sums over tiles: it walks its operands more than once
-ADDED = 4.0  # for a byte of the sums of a part, whenever a block of tiles is added to them
+# What things cost, in operations of a product: fitted like the rates in `convolution`.
+STEP = 2.5  # an addition, load or store of one lane: one or two a cycle, where a product has two fused pairs
+KERNEL = 10.0  # the same of a kernel, which is gathered; and a byte of its transform, scattered over frequencies
+SUMMED = 14.0, 6.0  # for a byte of what a weight gradient sums over tiles: it walks its operands more than once
+SUMS = 10.0, 6.0  # for a byte of these sums
+ADDED = 8.0  # for a byte of the sums of a part, whenever a block of tiles is added to them
+SWEPT = 1.0  # for a byte of a transformed kernel that every block of tiles reads
 REGISTERS = 24  # values of a tile that stay in registers between its two directions; others are stored and loaded
 PARTIAL = 5 << 18  # bytes of the sums of a part of the tiles, which are added to for every block of tiles
 PARTS = 8  # that weight gradients sum up: as many threads can share the work
@@ -143,12 +145,15 @@ class _Form:
             if p.transformed != self.name:
                 steps += self._steps("input") * wide_c
             passed = price(SUMMED, row * c) + price(SUMMED, row * k)
-            return product + STEP * t * steps + passed + price(KERNEL, kernel) / 2
+            return product + STEP * t * steps + passed + price(SUMS, kernel)
         steps = self._steps("input") * wide_c + self._steps("output") * wide_k
-        total = product + STEP * t * steps + (0.0 if p.constant else price(KERNEL, kernel))
-        if kernel > RESIDENT:
-            total += price(PASSED, row * c) + price(PASSED, row * k) + price(STREAMED, kernel)
-        return total
+        total = product + STEP * t * steps
+        if not p.constant:
+            total += KERNEL * (self._steps("weight") * c * k + kernel)
+        if kernel <= RESIDENT:  # every block of tiles reads it
+            return total + SWEPT * kernel * max(1.0, row * (c + k) / SCRATCH)
+        total += READ * kernel + (price(STREAMED, kernel) if p.constant else 0.0)
+        return total + price(PASSED, row * c) + price(PASSED, row * k)
 
     def build(self, p: Problem, inputs: tuple[Node, ...], batch: Batch) -> Node:
         if p.gradient == "input":

@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import GraphnetError
 from ..module import Candidate
 from .cases import PARTS, Conv, function
-from .harness import Configuration, Configurations, Field, interleave
-from .ops import op_configurations, suitable_burst
+from .harness import REST, Configuration, Configurations, Field, interleave
+from .ops import SHORTEST, op_configurations, suitable_burst
 
 # Both studies: cheap enough for direct sums of the largest kernel.
 CROSSOVER = tuple(
@@ -28,6 +28,7 @@ GRID = tuple(
 )
 NEAR = 1.1  # of the fastest algorithm's time: as good as it
 ROUNDS, WARMUP = 5, 3
+ALONE = 50  # rounds, where nobody but us takes part
 HALVES = ("fitted", "held out")  # the shapes of the grid in turn: constants of the models may be fitted to the first
 
 
@@ -59,10 +60,16 @@ def forced(case: Conv, threads: int) -> tuple[Field, str, dict[str, float]]:
     return field, chosen, {c.name: c.cost for c in candidates if c.cost is not None}
 
 
-def timed(field: Field, seconds: float) -> dict[str, float]:
-    """Median milliseconds of each step, in one interleaved run of at most so many seconds."""
+def timed(field: Field, seconds: float, alone: bool = False) -> dict[str, float]:
+    """Median milliseconds of each step, in one interleaved run of at most so many seconds.
+
+    Where all are ours, no threads spin after their last work: nobody has to rest before a turn, and the seconds are
+    spent on many short ones, so that a change of the machine's pace meets all alike."""
     burst = min(suitable_burst(step) for step in field.steps.values())
-    timings = interleave(field.steps, ROUNDS, burst, settle=-(-burst // 4), warmup=min(burst, WARMUP), seconds=seconds)
+    rounds, rest = (ALONE, 0.0) if alone else (ROUNDS, REST)
+    burst = max(SHORTEST, burst // 4) if alone else burst
+    settle, warmup = -(-burst // 4), min(burst, WARMUP)
+    timings = interleave(field.steps, rounds, burst, settle=settle, warmup=warmup, seconds=seconds, rest=rest)
     return {name: round(1e3 * t.median, 4) for name, t in timings.items()}
 
 
@@ -119,7 +126,7 @@ def selection(threads: int, seconds: float, on_case: Callable[[], object]) -> di
     rows = []
     for number, case in enumerate(GRID):
         field, chosen, _ = forced(case, threads)
-        times = timed(field, seconds)
+        times = timed(field, seconds, alone=True)
         best = min(times, key=lambda name: times[name])
         loss = times[chosen] / times[best] if chosen in times else np.inf
         rows.append(

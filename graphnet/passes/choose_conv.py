@@ -8,6 +8,7 @@ why it was refused, stays in the record.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -24,7 +25,16 @@ from .prepare import preparable
 REACH = 5.0  # times the cheapest one's modelled cost: up to that an algorithm is worth measuring
 MOST = 4  # that are measured for a node, and the cheapest of each kind
 
-DIRECT = Algorithm("direct", 1e-5, lambda p: None, lambda p: p.direct, None, groups=True, axes=3)
+ORDERED = 50.0  # operations for a byte of a kernel, which is brought into the order of direct sums
+
+
+def _direct(p: Problem) -> float:
+    """Operations of direct sums, and of a kernel that is put in order at every call."""
+    free = p.constant or p.gradient == "weight"
+    return p.direct + (0.0 if free else ORDERED * 4.0 * p.k * (p.c // p.groups) * math.prod(p.window))
+
+
+DIRECT = Algorithm("direct", 1e-5, lambda p: None, _direct, None, groups=True, axes=3)
 FFT = Algorithm("fft", ERROR, lambda p: None, lambda p: p.direct, None)  # in general, where there are no tiles to name
 
 

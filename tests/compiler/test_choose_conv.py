@@ -74,7 +74,7 @@ def test_a_preference_falls_back():
 
 
 def test_a_kernel_that_never_changes_may_be_transformed_at_no_cost():
-    """One image and many channels: the transform of the kernel is most of the work, unless it is prepared."""
+    """One image and many channels: what is done to the kernel is much of the work, unless it is prepared."""
     x, w = gn.input("x", (1, 512, 14, 14)), gn.parameter("w", (512, 512, 3, 3))
     y = gn.conv2d(x, w, padding=1)
     once = gn.compile(y, [x]).module({})
@@ -83,8 +83,7 @@ def test_a_kernel_that_never_changes_may_be_transformed_at_no_cost():
         {c.name: c.cost for d in m.decisions if d.pass_name == "choose_conv" for c in d.candidates}
         for m in (once, always)
     ]
-    name = "winograd F(2x2, 3x3)"
-    assert 1.5 * costs[0][name] < costs[1][name] and costs[0]["direct"] == costs[1]["direct"]
+    assert all(1.1 * costs[0][name] < costs[1][name] for name in ("winograd F(2x2, 3x3)", "direct"))
 
 
 def test_a_weight_gradient_prefers_the_form_that_has_its_image_transformed():
