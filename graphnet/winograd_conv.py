@@ -34,7 +34,8 @@ from .winograd import operations, transforms
 # What things cost, in operations of a product: fitted like the rates in `convolution`.
 STEP = 2.5  # an addition, load or store of one lane: one or two a cycle, where a product has two fused pairs
 KERNEL = 10.0  # the same of a kernel, which is gathered; and a byte of its transform, scattered over frequencies
-SUMMED = 14.0, 6.0  # for a byte of what a weight gradient sums over tiles: it walks its operands more than once
+WRITTEN = 10.0  # for a byte of what a weight gradient sums over tiles, as it is transformed
+SUMMED = 4.0, 6.0  # and as it is summed: the product walks its operands more than once
 SUMS = 10.0, 6.0  # for a byte of these sums
 ADDED = 8.0  # for a byte of the sums of a part, whenever a block of tiles is added to them
 SWEPT = 1.0  # for a byte of a transformed kernel that every block of tiles reads
@@ -142,9 +143,11 @@ class _Form:
             if parts is not None:
                 steps += self._steps("input") * wide_c
                 return product + STEP * t * steps + ADDED * kernel * _up(t, parts.block) + price(PASSED, PARTS * kernel)
+            written = k
             if p.transformed != self.name:
                 steps += self._steps("input") * wide_c
-            passed = price(SUMMED, row * c) + price(SUMMED, row * k)
+                written += c
+            passed = WRITTEN * row * written + price(SUMMED, row * c) + price(SUMMED, row * k)
             return product + STEP * t * steps + passed + price(SUMS, kernel)
         steps = self._steps("input") * wide_c + self._steps("output") * wide_k
         total = product + STEP * t * steps
