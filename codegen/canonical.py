@@ -57,6 +57,11 @@ class Form:
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         self.name = f"kernel_{self.digest[:32]}"
 
+    @property
+    def size(self) -> int:
+        """About in proportion to the code of its kernel."""
+        return len(self.rows)
+
     def _buffer(self, b: Buffer) -> int:
         if b.name in self._position:
             return self._position[b.name]
@@ -124,6 +129,10 @@ class ChainForm:
         text = repr(([s.digest for s in self.stages], len(c.params), aliases, c.axes, c.extent, c.block, c.parts))
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         self.name = f"kernel_{self.digest[:32]}"
+
+    @property
+    def size(self) -> int:
+        return sum(s.size for s in self.stages)
 
     def computation(self) -> Chain:
         """The chain with canonical names."""

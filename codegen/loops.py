@@ -38,8 +38,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from .expr import Buffer, Expr, Load, Var, lift
-from .traverse import transform, walk
+from .expr import Buffer, Expr, Var, lift
+from .traverse import loads, transform
 
 LINE = 64  # bytes of a line of the caches
 KINDS = ("serial", "parallel", "vector", "unrolled", "grid", "thread")
@@ -194,7 +194,7 @@ def substitute_block(block: tuple[S, ...], values: dict[str, Expr]) -> tuple[S, 
 
 def loaded(s: Stmt) -> set[Buffer]:
     """Buffers read by a statement or its blocks."""
-    return {x.buffer for t in statements((s,)) for e in expressions(t) for x in walk(e) if isinstance(x, Load)}
+    return {x.buffer for x in loads(*(e for t in statements((s,)) for e in expressions(t)))}
 
 
 def stored(s: Stmt) -> set[Buffer]:

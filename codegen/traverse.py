@@ -72,20 +72,28 @@ def substitute(e: Expr, values: dict[str, Expr]) -> Expr:
     return transform(e, lambda x: values.get(x.name) if isinstance(x, Var) else None)
 
 
-def walk(e: Expr) -> list[Expr]:
-    """Every distinct subexpression once, operands first."""
+def walk(*roots: Expr) -> list[Expr]:
+    """Every distinct subexpression of these once, operands first."""
     found: list[Expr] = []
-    _walk(e, set(), found)
+    seen: set[int] = set()
+    for e in roots:
+        if id(e) not in seen:
+            _walk(e, seen, found)
     return found
 
 
 def _walk(e: Expr, seen: set[int], found: list[Expr]) -> None:
     seen.add(id(e))
-    for c in children(e):
+    for c in _CHILDREN[type(e)](e):
         if id(c) not in seen:
             _walk(c, seen, found)
     found.append(e)
 
 
-def variables(e: Expr) -> set[str]:
-    return {x.name for x in walk(e) if isinstance(x, Var)}
+def loads(*roots: Expr) -> list[Load]:
+    """Every distinct load in these."""
+    return [x for x in walk(*roots) if isinstance(x, Load)]
+
+
+def variables(*roots: Expr) -> set[str]:
+    return {x.name for x in walk(*roots) if isinstance(x, Var)}

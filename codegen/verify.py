@@ -282,6 +282,8 @@ class _Verifier:
 
     def node(self, x: Expr, scope: _Scope) -> None:
         match x:
+            case Binary(op, a, b):
+                self.operands(op, BINARY, a, b)
             case Const(value, dtype):
                 if not _fits(value, dtype):
                     self.fail(f"{value!r} is no constant of {dtype}")
@@ -295,8 +297,6 @@ class _Verifier:
                 self.access(buffer, index, scope)
             case Unary(op, a):
                 self.operands(op, UNARY, a)
-            case Binary(op, a, b):
-                self.operands(op, BINARY, a, b)
             case Fma(a, b, c):
                 self.operands("fma", ("fma",), a, b, c)
             case Select(cond, a, b):

@@ -204,6 +204,7 @@ def _native(program: Program, kernels: Kernels, threads: int) -> Executable:
     entries = kernels.entries()
     code = cache.load_all(entries.values())
     missing = [f for f in kernels.distinct if code[entries[f.name]] is None]
+    missing.sort(key=lambda f: -f.size)  # the last ones are small: no core waits long for another
     sources = (kernel_ir(_on_cpu(kernels.scheduled(f).kernel, target)) for f in missing)
     made = {entries[f.name]: o for f, o in zip(missing, compile_objects(sources, m), strict=True)}
     cache.save(made)

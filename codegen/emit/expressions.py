@@ -142,7 +142,9 @@ class Expressions(Memory):
         if found is None:
             names = frozenset((e.buffer.name,)) if isinstance(e, Load) else NOTHING
             for c in children(e):
-                names = names | self.buffers_read(c) if not isinstance(c, (Const, Var)) else names
+                if not isinstance(c, (Const, Var)):
+                    below = self.buffers_read(c)
+                    names = names | below if names else below
             found = self.read_by[id(e)] = (e, names)
         return found[1]
 

@@ -19,7 +19,7 @@ from itertools import pairwise, product
 from ..dtypes import DTYPES
 from ..expr import Expr, Load, Var, const
 from ..loops import LINE, Prefetch
-from ..traverse import substitute, walk
+from ..traverse import loads, substitute
 from .analysis import Strides, access_strides
 from .common import FAR
 
@@ -39,13 +39,12 @@ class Tile:
 
     def asks(self, values: Iterable[Expr]) -> tuple[Prefetch, ...]:
         """For what these expressions load of large arrays, if every place is known and mostly whole lines are read."""
-        loads = dict.fromkeys(x for e in values for x in walk(e) if isinstance(x, Load))
-        found = [p for x in loads if x.buffer.space == "global" for p in self._ask(x)]
+        found = [p for x in dict.fromkeys(loads(*values)) if x.buffer.space == "global" for p in self._ask(x)]
         return tuple(found) if len(found) <= MOST else ()
 
     def _ask(self, x: Load) -> list[Prefetch]:
         size = DTYPES[x.dtype].bytes
-        if x.buffer.size * size <= FAR or any(isinstance(y, Load) for e in x.index for y in walk(e)):
+        if x.buffer.size * size <= FAR or loads(*x.index):
             return []
         along = access_strides(x.buffer, x.index, frozenset(self.spans))
         index = tuple(substitute(e, {n: start for n, (start, _) in self.spans.items()}) for e in x.index)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..compute import Axis, Computation, Reduce, Reduction
 from ..expr import Binary, Buffer, Const, Expr, Load, Var, const
 from ..loops import Store, substitute_block
-from ..traverse import substitute, transform, variables, walk
+from ..traverse import loads, substitute, transform, variables
 
 Strides = dict[str, int]
 
@@ -47,7 +47,7 @@ def access_strides(buffer: Buffer, index: tuple[Expr, ...], names: frozenset[str
 
 def load_strides(e: Expr, names: frozenset[str]) -> list[Strides | None]:
     """The strides of every load in an expression."""
-    return [access_strides(x.buffer, x.index, names) for x in walk(e) if isinstance(x, Load)]
+    return [access_strides(x.buffer, x.index, names) for x in loads(e)]
 
 
 def unit_stride(e: Expr, axis: str) -> bool:
@@ -65,7 +65,7 @@ def crossings(c: Computation) -> dict[Load, Axis | None]:
     *outer, last = c.axes
     names = frozenset(a.name for a in c.axes)
     found: dict[Load, Axis | None] = {}
-    for x in (x for e in c.point_expressions() for x in walk(e) if isinstance(x, Load) and x.buffer.size > NEAR):
+    for x in (x for x in loads(*c.point_expressions()) if x.buffer.size > NEAR):
         strides = access_strides(x.buffer, x.index, names)
         if strides is not None and strides.get(last.name, 0) not in (0, 1):
             found[x] = next((a for a in outer if strides.get(a.name) == 1), None)
@@ -127,12 +127,11 @@ def collapse(c: Computation, name: str = "e") -> Computation:
         return c
     values = [e for r in c.reductions for e in (r.reduce.value, r.reduce.where) if e is not None]
     exprs = values + c.point_expressions()
-    accesses = [(x.buffer, x.index) for e in exprs for x in walk(e) if isinstance(x, Load)]
+    accesses = [(x.buffer, x.index) for x in loads(*exprs)]
     accesses += [(s.buffer, s.index) for s in c.all_stores()]
     strides = [access_strides(b, i, frozenset(names)) for b, i in accesses]
     used = {n for r in c.reductions for a in r.reduce.axes for n in variables(a.lo) | variables(a.hi)}
-    for e in exprs:  # variables used as values, conditions and the like, not as indices
-        used |= variables(transform(e, lambda x: const(0, x.dtype) if isinstance(x, Load) else None))
+    used |= _outside_indices(exprs)
     run = [c.axes[-1]]
     for a in reversed(c.axes[:-1]):
         inner = run[0]
@@ -145,6 +144,12 @@ def collapse(c: Computation, name: str = "e") -> Computation:
         return c
     flat = _flat_axis(run, name)
     return _flatten(replace(c, axes=(*c.axes[: -len(run)], flat)), run, flat)
+
+
+def _outside_indices(exprs: list[Expr]) -> set[str]:
+    """Variables used as values, conditions and the like."""
+    memo: dict[int, Expr] = {}
+    return variables(*(transform(e, lambda x: const(0, x.dtype) if isinstance(x, Load) else None, memo) for e in exprs))
 
 
 def collapse_folds(c: Computation) -> Computation:
@@ -164,9 +169,7 @@ def collapse_folds(c: Computation) -> Computation:
         return c
     known = [s for s in strides if s is not None]
     ordered = sorted(axes, key=lambda a: -max(s.get(a.name, 0) for s in known))
-    used: set[str] = set()
-    for e in values:
-        used |= variables(transform(e, lambda x: const(0, x.dtype) if isinstance(x, Load) else None))
+    used = _outside_indices(values)
     run = [ordered[-1]]
     for a in reversed(ordered[:-1]):
         inner = run[0]

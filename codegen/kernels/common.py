@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from ..compute import Axis, Computation, Reduce
 from ..dtypes import DTYPES, wide
-from ..expr import Binary, Buffer, Const, Expr, Load, Var, const, lift
+from ..expr import Binary, Buffer, Const, Expr, Var, const, lift
 from ..loops import LINE, For, Let, Stmt, Store, loop, substitute_block
 from ..machine import Machine
-from ..traverse import substitute, variables, walk
+from ..traverse import loads, substitute, variables
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def past_caches(read: Iterable[Buffer], written: Iterable[Buffer], machine: Mach
 def results_past(c: Computation, machine: Machine) -> frozenset[Buffer]:
     """Those of a computation's results that `past_caches` names."""
     exprs = [e for r in c.reductions for e in (r.reduce.value, r.reduce.where) if e is not None]
-    read = (x.buffer for e in exprs + c.point_expressions() for x in walk(e) if isinstance(x, Load))
+    read = (x.buffer for x in loads(*exprs, *c.point_expressions()))
     return past_caches(read, (s.buffer for s in c.all_stores()), machine)
 
 
@@ -53,7 +53,7 @@ def widest_dtype(c: Computation) -> str:
     """The widest dtype that flows through vectors; it decides the number of lanes."""
     exprs = [r.reduce.value for r in c.reductions] + c.point_expressions()
     # Indices are i64 but live in scalar registers: only loaded and computed values count.
-    found = {x.dtype for e in exprs for x in walk(e) if isinstance(x, Load)} | {s.buffer.dtype for s in c.all_stores()}
+    found = {x.dtype for x in loads(*exprs)} | {s.buffer.dtype for s in c.all_stores()}
     return max({wide(d) for d in found} or {"f32"}, key=lambda d: DTYPES[d].bytes)
 
 

@@ -50,13 +50,13 @@ def unguarded(body: tuple[Stmt, ...], ranges: Ranges) -> tuple[Stmt, ...]:
 def within(body: tuple[Stmt, ...], name: str, ranges: Ranges) -> Range:
     """The longest run of values of a variable for which every comparison that it takes part in alone, or with lanes, is
     decided."""
-    parts = {x for s in statements(body) for e in expressions(s) for x in walk(e)}
-    guards = [x for x in parts if isinstance(x, Binary) and x.op in COMPARE and x.a.dtype == "i64"]
+    parts = walk(*(e for s in statements(body) for e in expressions(s)))
+    guards = {x for x in parts if isinstance(x, Binary) and x.op in COMPARE and x.a.dtype == "i64"}
     mine = [g for g in guards if name in (coefficients(g.b - g.a, frozenset(ranges)) or {})]
     best, first = (0, 0), 0
     for i in range(*ranges[name]):
         at = {**ranges, name: (i, i + 1)}
-        if any(_verdict(g, at) is None or not _verdict(g, at) for g in mine):
+        if not all(_verdict(g, at) for g in mine):
             first = i + 1
         elif i + 1 - first > best[1] - best[0]:
             best = first, i + 1

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..compute import Axis, Computation, Reduce, Reduction
-from ..expr import Const, Expr, Load, const
-from ..traverse import substitute, variables, walk
+from ..expr import Const, Expr, const
+from ..traverse import loads, substitute, variables
 from .analysis import load_strides
 from .common import Segment, cut
 
@@ -39,7 +39,7 @@ def pieces(c: Computation, masked: Computation, block: int) -> list[Piece]:
     first, end = interior(c.reductions[0].reduce, last)
     inner = replace(c, reductions=tuple(freed(r, last.name) for r in c.reductions))
     found = [Piece(s, masked) for s in cut(first, block)]
-    read = {x.buffer for e in _values(c) + c.point_expressions() for x in walk(e) if isinstance(x, Load)}
+    read = {x.buffer for x in loads(*_values(c), *c.point_expressions())}
     again = read.isdisjoint(x.buffer for x in c.all_stores())
     for seg in decomposed(end - first, block, again):
         found.append(Piece(replace(seg, start=first + seg.start), inner))

@@ -28,7 +28,8 @@ def step(c: Computation) -> int | None:
     last = c.axes[-1]
     names = frozenset((last.name,))
     found: set[int] = set()
-    for e in (x for p in c.point_expressions() for x in walk(p)):
+    inside = walk(*c.point_expressions())
+    for e in inside:
         if not isinstance(e, Binary) or e.op not in ("floordiv", "mod") or e.dtype != "i64":
             continue
         along = coefficients(e.a, names)
@@ -36,7 +37,7 @@ def step(c: Computation) -> int | None:
             return None
         if along:
             found.add(int(e.b.value))
-    loads = any(isinstance(x, Load) for e in c.point_expressions() for x in walk(e))
+    loads = any(isinstance(x, Load) for x in inside)
     plain = all(isinstance(s, Store) for s in c.stores) and not c.stages
     s = found.pop() if len(found) == 1 else 0
     return s if loads and plain and 2 <= s <= WIDEST and last.extent >= 2 * s else None

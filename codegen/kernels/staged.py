@@ -45,7 +45,7 @@ from ..loops import (
     statements,
 )
 from ..machine import Machine
-from ..traverse import substitute, transform, walk
+from ..traverse import loads, substitute, transform
 from .analysis import access_strides
 from .common import FAR, cut, nest, parallel_over, too_large, widest_dtype
 from .gpu_common import THREADS, Names, ceil_div, frame, guarded, unflatten
@@ -109,18 +109,18 @@ def _places(stage: Stage) -> int:
 def _touched(stage: Stage) -> list[Load]:
     """What one iteration reads of memory."""
     inside = [s for s in statements(stage.body) if not isinstance(s, For)]
-    found = dict.fromkeys(x for s in inside for e in expressions(s) for x in walk(e) if isinstance(x, Load))
+    found = dict.fromkeys(loads(*(e for s in inside for e in expressions(s))))
     return [x for x in found if x.buffer.space == "global"]
 
 
 def _ahead(stage: Stage, at: dict[str, Expr]) -> tuple[Stmt, ...]:
     """Asks for what the next iteration reads, where that is many places of memory."""
-    loads = [x for x in _touched(stage) if x.buffer.size * DTYPES[x.dtype].bytes > FAR]
-    loads = [x for x in loads if all(not isinstance(y, Load) for e in x.index for y in walk(e))]
-    if len(loads) <= MANY:
+    far = [x for x in _touched(stage) if x.buffer.size * DTYPES[x.dtype].bytes > FAR]
+    far = [x for x in far if not loads(*x.index)]
+    if len(far) <= MANY:
         return ()
     following = {**at, stage.axis.name: stage.axis.var + 1}
-    lines = tuple(Prefetch(x.buffer, tuple(substitute(e, following) for e in x.index)) for x in loads)
+    lines = tuple(Prefetch(x.buffer, tuple(substitute(e, following) for e in x.index)) for x in far)
     return (If(stage.axis.var + 1 < stage.axis.hi, lines),)
 
 
@@ -163,7 +163,7 @@ def _in_lanes(
                 return Load(own[x.buffer], (*(on(i) for i in x.index), *places))
             return None
 
-        changed = transform(e, leaf) if any(isinstance(x, Load) and x.buffer in own for x in walk(e)) else e
+        changed = transform(e, leaf) if any(x.buffer in own for x in loads(e)) else e
         return substitute(changed, at)
 
     def stores(block: Sequence[Stmt]) -> tuple[Stmt, ...]:

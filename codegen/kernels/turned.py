@@ -17,7 +17,7 @@ from ..dtypes import DTYPES
 from ..expr import Expr, Load, Select, Var, const, minimum
 from ..loops import Kernel, Let, Stmt, Store, map_expressions
 from ..machine import Machine
-from ..traverse import children, substitute, transform, walk
+from ..traverse import children, loads, substitute, transform
 from .analysis import collapse, crossings, drop_unit_axes
 from .common import epilogue, nest
 from .transpose import transposed_tile
@@ -79,7 +79,7 @@ def _turns(c: Computation, load: Load, size: int, once: bool) -> bool:
     """Whether tiles can be read whatever they hold: the load is done at every point, results are of its size, and where
     tiles overlap and are not written `once`, none lies where something is read."""
     exprs = c.point_expressions()
-    read = {x.buffer.name for e in exprs for x in walk(e) if isinstance(x, Load)}
+    read = {x.buffer.name for x in loads(*exprs)}
     plain = all(isinstance(s, Store) and DTYPES[s.buffer.dtype].bytes == size for s in c.stores)
     written = {s.buffer.name for s in c.all_stores()}
     apart = load.buffer.name not in written and (once or not read & written)
