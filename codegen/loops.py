@@ -39,7 +39,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from .expr import Buffer, Expr, Var, lift
-from .traverse import loads, transform
+from .traverse import loads, substitute
 
 LINE = 64  # bytes of a line of the caches
 KINDS = ("serial", "parallel", "vector", "unrolled", "grid", "thread")
@@ -183,13 +183,12 @@ def map_expressions(s: S, f: Callable[[Expr], Expr]) -> S:
     return s
 
 
-def substitute_block(block: tuple[S, ...], values: dict[str, Expr]) -> tuple[S, ...]:
-    """A block with variables replaced by name."""
-
-    def f(e: Expr) -> Expr:
-        return transform(e, lambda x: values.get(x.name) if isinstance(x, Var) else None)
-
-    return tuple(map_expressions(s, f) for s in block)
+def substitute_block(
+    block: tuple[S, ...], values: dict[str, Expr], memo: dict[int, Expr] | None = None
+) -> tuple[S, ...]:
+    """A block with variables replaced by name; memo as in `substitute`."""
+    known = {} if memo is None else memo
+    return tuple(map_expressions(s, lambda e: substitute(e, values, known)) for s in block)
 
 
 def loaded(s: Stmt) -> set[Buffer]:

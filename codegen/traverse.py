@@ -67,15 +67,16 @@ def transform(e: Expr, leaf: Callable[[Expr], Expr | None], memo: dict[int, Expr
     return new
 
 
-def substitute(e: Expr, values: dict[str, Expr]) -> Expr:
-    """`e` with variables replaced by name."""
-    return transform(e, lambda x: values.get(x.name) if isinstance(x, Var) else None)
+def substitute(e: Expr, values: dict[str, Expr], memo: dict[int, Expr] | None = None) -> Expr:
+    """`e` with variables replaced by name. With one `memo`, what several expressions share stays shared: whoever reads
+    the results visits it once."""
+    return transform(e, lambda x: values.get(x.name) if isinstance(x, Var) else None, memo)
 
 
-def walk(*roots: Expr) -> list[Expr]:
-    """Every distinct subexpression of these once, operands first."""
+def walk(*roots: Expr, seen: set[int] | None = None) -> list[Expr]:
+    """Every distinct subexpression of these once, operands first; none of those `seen`, which get them by id."""
     found: list[Expr] = []
-    seen: set[int] = set()
+    seen = set() if seen is None else seen
     for e in roots:
         if id(e) not in seen:
             _walk(e, seen, found)

@@ -23,7 +23,7 @@ and memory, by the loops around its allocation:
 from __future__ import annotations
 
 import keyword
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from .dtypes import DTYPES, is_float, is_storage, limits, wide
@@ -99,9 +99,11 @@ class _Scope:
     loops: tuple[str, ...] = ()  # kinds of the loops around, outermost first
     depth: int = 0  # of loops and branches
     divergent: str = ""  # why threads of a block may not all be here
+    checked: set[int] = field(default_factory=set)  # expressions, by id
 
     def inside(self, **changes: Any) -> _Scope:
-        return replace(self, names=dict(self.names), varying=set(self.varying), depth=self.depth + 1, **changes)
+        names, varying, depth = dict(self.names), set(self.varying), self.depth + 1
+        return replace(self, names=names, varying=varying, checked=set(), depth=depth, **changes)
 
     def varies(self, *es: Expr) -> bool:
         """May the threads of a block disagree on the value of these expressions?"""
@@ -277,7 +279,7 @@ class _Verifier:
     # (The checks of expressions run for every node: they build a message only when one fails.)
 
     def expression(self, e: Expr, scope: _Scope) -> None:
-        for x in walk(e):
+        for x in walk(e, seen=scope.checked):
             self.node(x, scope)
 
     def node(self, x: Expr, scope: _Scope) -> None:

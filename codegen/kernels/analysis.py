@@ -75,8 +75,10 @@ def crossings(c: Computation) -> dict[Load, Axis | None]:
 def map_computation(c: Computation, f: dict[str, Expr], axes: tuple[Axis, ...]) -> Computation:
     """The computation over other axes, variables replaced."""
 
+    memo: dict[int, Expr] = {}
+
     def on(e: Expr) -> Expr:
-        return substitute(e, f)
+        return substitute(e, f, memo)
 
     def on_axis(a: Axis) -> Axis:
         return replace(a, lo=on(a.lo), hi=on(a.hi))
@@ -94,7 +96,7 @@ def map_computation(c: Computation, f: dict[str, Expr], axes: tuple[Axis, ...]) 
         for r in c.reductions
     )
     lets = tuple((v, on(e)) for v, e in c.lets)
-    return Computation(c.name, axes, reductions, lets, substitute_block(c.stores, f), c.params)
+    return Computation(c.name, axes, reductions, lets, substitute_block(c.stores, f, memo), c.params)
 
 
 def drop_unit_axes(c: Computation) -> Computation:

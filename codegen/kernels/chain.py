@@ -62,7 +62,7 @@ def schedule(c: Chain, machine: Machine, one: Schedule) -> tuple[Kernel, str]:
     read = {x.name for s in loops for x in loaded(s)}
     past = past_caches((x for x in c.params if x.name in read), (x for x in c.params if x.name not in read), machine)
     streamed = frozenset(x.name for x in past)
-    stages = [_inside(s, flat, streamed) for s in loops]
+    stages = [_inside(s, flat, streamed, {}) for s in loops]
     blocks = -(-c.extent // c.block)
     how = f"{c.block} of {c.extent} at a time: " + "; ".join(text for _, text in scheduled)
     if c.parts:
@@ -153,7 +153,7 @@ def _sums_of_block(chain: Chain, c: Computation, axis: str) -> Computation:
     )
 
 
-def _inside(s: Stmt, flat: dict[str, Buffer], streamed: frozenset[str]) -> Stmt:
+def _inside(s: Stmt, flat: dict[str, Buffer], streamed: frozenset[str], memo: dict[int, Expr]) -> Stmt:
     """A statement of a kernel as one inside of a parallel loop: its loops serial, and the buffers of `flat`, which
     schedules see in shapes of their own, one-dimensional. Those `streamed` are stored past the caches."""
 
@@ -169,19 +169,19 @@ def _inside(s: Stmt, flat: dict[str, Buffer], streamed: frozenset[str]) -> Stmt:
         return None
 
     def on(e: Expr) -> Expr:
-        return transform(e, leaf)
+        return transform(e, leaf, memo)
 
     match s:
         case For():
             s = serial_over(s) if s.kind == "parallel" else s
-            body = tuple(_inside(x, flat, streamed) for x in s.body)
+            body = tuple(_inside(x, flat, streamed, memo) for x in s.body)
             return replace(s, start=on(s.start), stop=on(s.stop), body=body)
         case If():
-            both = (tuple(_inside(x, flat, streamed) for x in block) for block in (s.then, s.orelse))
+            both = (tuple(_inside(x, flat, streamed, memo) for x in block) for block in (s.then, s.orelse))
             return replace(s, cond=on(s.cond), then=next(both), orelse=next(both))
         case Shares(first, last, extent, body):  # one thread has them all
             whole = (Let(first, const(0, "i64")), Let(last, const(extent, "i64")))
-            return loop("serial", "share", 0, 1, *whole, *(_inside(x, flat, streamed) for x in body))
+            return loop("serial", "share", 0, 1, *whole, *(_inside(x, flat, streamed, memo) for x in body))
         case Prefetch() if s.buffer.name in flat:
             return Prefetch(flat[s.buffer.name], linear(s.buffer, tuple(on(i) for i in s.index)))
         case Store() if s.buffer.name in flat:

@@ -130,8 +130,9 @@ def cut(extent: int, tile: int) -> list[Segment]:
 
 def epilogue(c: Computation, values: dict[str, Expr]) -> tuple[Stmt, ...]:
     """The computation's lets and stores with variables replaced."""
-    lets: list[Stmt] = [Let(v, substitute(e, values)) for v, e in c.lets]
-    return (*lets, *substitute_block(c.stores, values))
+    memo: dict[int, Expr] = {}
+    lets: list[Stmt] = [Let(v, substitute(e, values, memo)) for v, e in c.lets]
+    return (*lets, *substitute_block(c.stores, values, memo))
 
 
 def round_up(n: int, k: int) -> int:

@@ -44,7 +44,8 @@ def unguarded(body: tuple[Stmt, ...], ranges: Ranges) -> tuple[Stmt, ...]:
         known = _verdict(e, ranges)
         return None if known is None else const(known, "bool")
 
-    return tuple(map_expressions(s, lambda e: transform(e, leaf)) for s in body)
+    memo: dict[int, Expr] = {}
+    return tuple(map_expressions(s, lambda e: transform(e, leaf, memo)) for s in body)
 
 
 def within(body: tuple[Stmt, ...], name: str, ranges: Ranges) -> Range:

@@ -157,14 +157,15 @@ def _in_lanes(
     """A loop where each of `places` has its own scratch memory, variables are replaced, and what goes to buffers `past`
     the caches is stored so."""
 
-    def on(e: Expr) -> Expr:
-        def leaf(x: Expr) -> Expr | None:
-            if isinstance(x, Load) and x.buffer in own:
-                return Load(own[x.buffer], (*(on(i) for i in x.index), *places))
-            return None
+    memo: dict[int, Expr] = {}
 
-        changed = transform(e, leaf) if any(x.buffer in own for x in loads(e)) else e
-        return substitute(changed, at)
+    def leaf(x: Expr) -> Expr | None:
+        if isinstance(x, Load) and x.buffer in own:
+            return Load(own[x.buffer], (*(on(i) for i in x.index), *places))
+        return at.get(x.name) if isinstance(x, Var) else None
+
+    def on(e: Expr) -> Expr:
+        return transform(e, leaf, memo)
 
     def stores(block: Sequence[Stmt]) -> tuple[Stmt, ...]:
         out: list[Stmt] = []

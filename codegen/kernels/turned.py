@@ -51,8 +51,10 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str] | None:
         return substitute(load, {across.name: at[across.name] + v, last.name: at[last.name] + r})
 
     def keep(r: Expr, v: Expr, value: Expr) -> tuple[Stmt, ...]:
+        memo: dict[int, Expr] = {}
+
         def turned(e: Expr) -> Expr:
-            return transform(e, lambda x: Var("turned", load.dtype) if x == load else None)
+            return transform(e, lambda x: Var("turned", load.dtype) if x == load else None, memo)
 
         lets = tuple((name, turned(e)) for name, e in c.lets)
         stores = tuple(map_expressions(s, turned) for s in c.stores)
