@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import graphnet as gn
+from graphnet import node
 from graphnet.errors import GraphnetError
 from graphnet.function import Function
 from graphnet.models.lenet import lenet
@@ -44,8 +47,14 @@ def training(loss: Node, inputs: list[Node], optimizer: str = "adam") -> Functio
 
 @pytest.fixture(scope="module")
 def step() -> Function:
-    model = classifier("lenet", lenet, (1, 28, 28))
-    return training(model.loss, [model.x, model.y])
+    # Nodes are interned: those that an earlier test has left alive would keep the lines that they came from.
+    fresh: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(node, "_nodes", fresh)
+        model = classifier("lenet", lenet, (1, 28, 28))
+        made = training(model.loss, [model.x, model.y])
+    node._nodes.update(fresh)
+    return made
 
 
 @pytest.fixture
