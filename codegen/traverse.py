@@ -49,7 +49,7 @@ def with_children(e: Expr, new: tuple[Expr, ...]) -> Expr:
 
 def transform(e: Expr, leaf: Callable[[Expr], Expr | None], memo: dict[int, Expr] | None = None) -> Expr:
     """`e` with every subexpression for which `leaf` answers replaced by its answer, outermost first.
-    Shared subexpressions are visited once and stay shared."""
+    Shared subexpressions are visited once and stay shared. A `memo` for several goes by id: they must outlive it."""
     memo = {} if memo is None else memo
     found = memo.get(id(e))
     if found is not None:

@@ -19,18 +19,18 @@ multiplied.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from ..compute import Axis, Computation
 from ..dtypes import DTYPES
 from ..expr import Buffer, Expr, Fma, Load, Unary, Var, const, eq, lift, minimum, select
-from ..loops import LINE, Alloc, If, Kernel, Let, Prefetch, Stmt, Store, loop, store
+from ..loops import LINE, Alloc, If, Kernel, Let, Prefetch, Stmt, loop, store
 from ..machine import Machine
 from ..traverse import substitute
 from .analysis import unit_stride
 from .blocking import IN_L2, chunk
-from .common import ENOUGH_TASKS, epilogue, parallel_over, too_large
+from .common import ENOUGH_TASKS, epilogue, parallel_over, streamed, too_large
 from .contract_packed import Cut
 from .product import Product
 
@@ -185,10 +185,7 @@ class _Nest:
 
         def after(part: int) -> tuple[Stmt, ...]:
             point = {**at, m.part.name: const(part, "i64"), m.c.reductions[0].var.name: acc[i, part, j, v]}
-            block = tuple(
-                replace(s, streams=LINE) if isinstance(s, Store) and s.buffer in self.past else s
-                for s in epilogue(m.c, point)
-            )
+            block = streamed(epilogue(m.c, point), self.past)
             return block if valid is None else (If(valid, block),)
 
         add: tuple[Stmt, ...] = ()

@@ -49,8 +49,8 @@ def unguarded(body: tuple[Stmt, ...], ranges: Ranges) -> tuple[Stmt, ...]:
 
 
 def within(body: tuple[Stmt, ...], name: str, ranges: Ranges) -> Range:
-    """The longest run of values of a variable for which every comparison that it takes part in alone, or with lanes, is
-    decided."""
+    """The longest run of values of a variable at which every affine comparison that depends on it holds, wherever the
+    other variables are in their ranges."""
     parts = walk(*(e for s in statements(body) for e in expressions(s)))
     guards = {x for x in parts if isinstance(x, Binary) and x.op in COMPARE and x.a.dtype == "i64"}
     mine = [g for g in guards if name in (coefficients(g.b - g.a, frozenset(ranges)) or {})]

@@ -67,11 +67,13 @@ class Rows:
         """What was gathered, to where it belongs."""
         out: list[Stmt] = []
         for r in self.found:
-            for seg in decomposed(self.last.extent, 4 * self.width, again=True) if r.gathered else ():
+            if r.gathered is None:
+                continue
+            for seg in decomposed(self.last.extent, 4 * self.width, again=True):
                 b, v = Var("block"), Var("lane")
                 point = b * seg.tile + seg.start + v
                 index = tuple(substitute(i, {self.last.name: point}) for i in r.store.index)
-                copy = Store(r.store.buffer, index, r.gathered[point], r.part)  # type: ignore[index]
+                copy = Store(r.store.buffer, index, r.gathered[point], r.part)
                 out.append(loop("serial", b, 0, seg.count, loop("vector", v, 0, seg.tile, copy)))
         return tuple(out)
 

@@ -56,7 +56,8 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
         body = (*asks, loop("vector", v, 0, lanes, *inner))
         if lanes < width and len(outside) > 1 and not within:
             blocks = loop("serial", j, 0, seg.count, *body)
-            statements.append(_narrow(rows_first(outside), blocks, {v.name: (0, lanes)}))
+            ranges = {v.name: (0, lanes), j.name: (0, seg.count)}
+            statements.append(_narrow(rows_first(outside), blocks, ranges))
         else:
             statements.append(nest(loops, body))
     shape = "x".join(str(a.extent) for a in c.axes)
@@ -64,10 +65,10 @@ def schedule(c: Computation, machine: Machine) -> tuple[Kernel, str]:
 
 
 def _narrow(axes: list[tuple[Var, int]], body: For, ranges: guards.Ranges) -> For:
-    """Vectors that are not full, over rows and columns: see `guards`."""
+    """Vectors that are not full, over rows and columns: see `guards`. `ranges` of the variables in the body."""
     *rows, (column, extent) = axes
     row, last = rows[0]
-    known = {**ranges, **{var.name: (0, n) for var, n in axes}, body.var.name: (0, int(body.stop.value))}  # type: ignore[attr-defined]
+    known = {**ranges, **{var.name: (0, n) for var, n in axes}}
     first, end = guards.within((body,), row.name, known)
     free = guards.columns(column, extent, guards.unguarded((body,), {**known, row.name: (first, end)}), known)
     if (first, end) != (0, last):
